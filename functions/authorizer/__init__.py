@@ -1,0 +1,1 @@
+"""Says which caller may use which route."""

@@ -1,0 +1,118 @@
+"""Braze REST: triggered sends and segment analytics.
+
+Sources: Braze's REST endpoint pages for campaigns/trigger/send, canvas/trigger/send and segments/data_series, and its
+pages on rate limits and errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from clients.credentials import Credentials, Token, with_fresh_credentials
+from clients.transport import Reply, Timeouts, Transport, raise_for_status
+from shared.errors import UpstreamGarbled, UpstreamRefused
+
+TargetKind = Literal["campaign", "canvas"]
+
+SEND_PATHS: Mapping[TargetKind, str] = {"campaign": "/campaigns/trigger/send", "canvas": "/canvas/trigger/send"}
+
+
+class BrazeCredentials(msgspec.Struct, frozen=True):
+    """The Braze secret: one REST API key of the workspace."""
+
+    rest_api_key: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """What Braze said to a send. "success" means queued, not delivered.
+
+    `notice` is set when a Canvas is paused or archived: accepted, yet nobody will get it. `error_count` counts
+    recipients or fields Braze skipped.
+    """
+
+    dispatch_id: str
+    notice: str
+    error_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSize:
+    """The estimated size of a segment on a day (`date` as YYYY-MM-DD)."""
+
+    date: str
+    size: int
+
+
+class Braze:
+    """Typed calls; every method may raise any `UpstreamError`."""
+
+    def __init__(self, transport: Transport, credentials: Credentials[BrazeCredentials]) -> None:
+        self._transport = transport
+        self._credentials = credentials
+
+    def send(self, kind: TargetKind, body: Mapping[str, Any], timeouts: Timeouts) -> Dispatch:
+        """Sends an API-triggered campaign or Canvas; `body` is as Braze documents it, at most 50 recipients."""
+        upstream = self._transport.upstream
+        reply = self.relay("POST", SEND_PATHS[kind], timeouts=timeouts, body=body)
+        raise_for_status(upstream, reply, lambda reply: _refusal(upstream, reply))
+        answer = reply.json(upstream)
+        if answer.get("message") != "success":
+            raise UpstreamRefused(upstream, "no_success", _words(answer))
+        dispatch_id = answer.get("dispatch_id")
+        if not isinstance(dispatch_id, str) or not dispatch_id:
+            raise UpstreamGarbled(upstream, "a success without dispatch_id")
+        errors = answer.get("errors")
+        return Dispatch(dispatch_id, str(answer.get("notice") or ""), len(errors) if isinstance(errors, list) else 0)
+
+    def segment_sizes(
+        self, segment_id: str, *, length: int, ending_at: str | None, timeouts: Timeouts
+    ) -> list[SegmentSize]:
+        """Estimated sizes of the `length` (1 to 100) days up to `ending_at` (ISO 8601, None for now), oldest first."""
+        upstream = self._transport.upstream
+        query = {"segment_id": segment_id, "length": str(length)} | ({"ending_at": ending_at} if ending_at else {})
+        reply = self.relay("GET", "/segments/data_series", timeouts=timeouts, query=query)
+        raise_for_status(upstream, reply, lambda reply: _refusal(upstream, reply))
+        answer = reply.json(upstream)
+        try:
+            points = [SegmentSize(point["time"][:10], int(point["size"])) for point in answer["data"]]
+        except (KeyError, TypeError, ValueError):
+            raise UpstreamGarbled(upstream, "the answer has no data series") from None
+        return sorted(points, key=lambda point: point.date)
+
+    def relay(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeouts: Timeouts,
+        body: Mapping[str, Any] | bytes | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Any endpoint, with the key added, and Braze's own answer whatever its status."""
+
+        def call(credentials: BrazeCredentials) -> Reply:
+            authorization = f"Bearer {credentials.rest_api_key}"
+            return self._transport.send(
+                method, path, authorization=authorization, timeouts=timeouts, body=body, query=query
+            )
+
+        return with_fresh_credentials(self._credentials, call)
+
+
+def _refusal(upstream: str, reply: Reply) -> UpstreamRefused:
+    try:
+        words = _words(reply.json(upstream))
+    except UpstreamGarbled:
+        words = ""
+    return UpstreamRefused(upstream, f"status_{reply.status}", words)
+
+
+def _words(body: dict[str, Any]) -> str:
+    """Braze's own words for a fatal error, as in "Invalid Campaign ID"; Braze has no codes."""
+    message = body.get("message")
+    return message[:200] if isinstance(message, str) else ""

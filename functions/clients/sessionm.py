@@ -1,0 +1,142 @@
+"""SessionM: Core (tags) and Connect (wallet). Two API families, two credentials.
+
+Sources: Braze's partner page on SessionM; SessionM's pages on tags, authentication and errors.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from clients.credentials import Credentials, Token, with_fresh_credentials
+from clients.transport import Reply, Timeouts, Transport, path_of, raise_for_status
+from shared.errors import UpstreamGarbled, UpstreamRefused, UpstreamUnauthorized, UpstreamUnavailable
+
+MemberKind = Literal["user_id", "external_id"]
+
+GET_USER_OFFERS = "/offers/api/2.0/offers/get_user_offers"
+
+# Which HTTP status goes with which code is not documented, and a 200 can carry any of them. These say "not now" or
+# "not with this credential"; every other code is a refusal of the request itself.
+_VENDOR_FAILED = frozenset({"internal_server_error", "not_available"})
+_CREDENTIAL_REFUSED = frozenset({"invalid_auth_token", "invalid_api_key", "access_denied"})
+
+
+class SessionmCredentials(msgspec.Struct, frozen=True):
+    """The SessionM secret. `connect_authorization` is the Basic string as handed out, with or without "Basic "."""
+
+    core_api_key: Token
+    core_api_secret: Token
+    connect_authorization: Annotated[str, Meta(pattern=r"^(Basic )?[\x21-\x7e]+\Z", max_length=4096)]
+    retailer_id: Token
+
+    def core_basic(self) -> str:
+        return "Basic " + b64encode(f"{self.core_api_key}:{self.core_api_secret}".encode()).decode()
+
+    def connect_basic(self) -> str:
+        return "Basic " + self.connect_authorization.removeprefix("Basic ").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member by SessionM's own user id (a GUID) or by an external id."""
+
+    kind: MemberKind
+    id: str
+
+
+class Sessionm:
+    """Typed calls; every method may raise any `UpstreamError`."""
+
+    def __init__(self, core: Transport, connect: Transport, credentials: Credentials[SessionmCredentials]) -> None:
+        self._core = core
+        self._connect = connect
+        self._credentials = credentials
+
+    def add_tags(self, member: Member, tags: Sequence[str], ttl_seconds: int | None, timeouts: Timeouts) -> None:
+        """Tags one member, who must exist.
+
+        With `ttl_seconds` each tag expires that long from now, and repeating the call merely refreshes it. Without,
+        each is a counter tag, and every call adds one. The unit of ttl is inferred from the vendor's sample value.
+        """
+        body: dict[str, Any] = {"tags": list(tags)}
+        if ttl_seconds is not None:
+            body["ttl"] = ttl_seconds
+
+        def call(credentials: SessionmCredentials) -> Reply:
+            path = _tags_path(credentials.core_api_key, member)
+            return self._core.send("POST", path, body=body, authorization=credentials.core_basic(), timeouts=timeouts)
+
+        self._checked(self._core.upstream, call)
+
+    def get_user_offers(
+        self, user_id: str, *, culture: str, skip: int, take: int, timeouts: Timeouts
+    ) -> dict[str, Any]:
+        """The payload of `get_user_offers`: the member's issued offers and points, as SessionM words them."""
+        request = {
+            "user_id": user_id,
+            "skip": skip,
+            "take": take,
+            "include_pending_extended_data": False,
+            "culture": culture,
+        }
+        body = self._checked(self._connect.upstream, self._connect_call(GET_USER_OFFERS, request, timeouts))
+        payload = body.get("payload")
+        if not isinstance(payload, dict):
+            raise UpstreamGarbled(self._connect.upstream, "the answer has no payload object")
+        return payload
+
+    def connect(self, path: str, request: dict[str, Any], timeouts: Timeouts) -> Reply:
+        """Any Connect operation, with our retailer id in the body, and SessionM's own answer whatever its status."""
+        return with_fresh_credentials(self._credentials, self._connect_call(path, request, timeouts))
+
+    def _connect_call(
+        self, path: str, request: dict[str, Any], timeouts: Timeouts
+    ) -> Callable[[SessionmCredentials], Reply]:
+        def call(credentials: SessionmCredentials) -> Reply:
+            body = {"retailer_id": credentials.retailer_id} | request | {"retailer_id": credentials.retailer_id}
+            return self._connect.send(
+                "POST", path, body=body, authorization=credentials.connect_basic(), timeouts=timeouts
+            )
+
+        return call
+
+    def _checked(self, upstream: str, call: Callable[[SessionmCredentials], Reply]) -> dict[str, Any]:
+        reply = with_fresh_credentials(self._credentials, call)
+        raise_for_status(upstream, reply, lambda reply: _refusal(upstream, reply))
+        body = reply.json(upstream)
+        if body.get("status") == "ok":
+            return body
+        if body.get("status") != "error":
+            raise UpstreamGarbled(upstream, "the answer has no status")
+        code = error_code(body) or "unspecified"
+        if code in _VENDOR_FAILED:
+            raise UpstreamUnavailable(upstream, code)
+        if code in _CREDENTIAL_REFUSED:
+            raise UpstreamUnauthorized(upstream, code)
+        raise UpstreamRefused(upstream, code)
+
+
+def error_code(body: dict[str, Any]) -> str:
+    """SessionM's own code, lower case, from `{"status":"error","errors":{"code":...}}`; empty when there is none."""
+    errors = body.get("errors")
+    code = errors.get("code") if isinstance(errors, dict) else None
+    return code.lower()[:64] if isinstance(code, str) else ""
+
+
+def _refusal(upstream: str, reply: Reply) -> UpstreamRefused:
+    try:
+        code = error_code(reply.json(upstream))
+    except UpstreamGarbled:
+        code = ""
+    return UpstreamRefused(upstream, code or f"status_{reply.status}")
+
+
+def _tags_path(app_key: str, member: Member) -> str:
+    users = ("users",) if member.kind == "user_id" else ("external", "users")
+    return path_of("priv", "v1", "apps", app_key, *users, member.id, "tags")

@@ -1,0 +1,1 @@
+"""How many people are in a Braze segment, for social proof."""

@@ -1,0 +1,1 @@
+"""What every handler needs: configuration, secrets, errors, HTTP, queues, the ledger. Knows AWS and no vendor."""

@@ -1,0 +1,56 @@
+"""AWS clients with explicit time-outs, and the one place where an AWS failure becomes an error of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from shared.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sqs import SQSClient
+
+# AWS answers these calls in milliseconds. Three tries of at most a second to connect and two to answer stay inside
+# the shortest function time-out but one; the wallet's own deadline runs outside of them.
+_CONFIG = Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 3})
+
+# A worker keeps up to 256 rows in flight, each of which may claim and settle a ledger entry.
+_WIDE_CONFIG = _CONFIG.merge(Config(max_pool_connections=256))
+
+# A file is streamed while its rows are queued, so a read may pause for long between two chunks.
+_STREAMING_CONFIG = _CONFIG.merge(Config(read_timeout=60))
+
+
+def secretsmanager() -> SecretsManagerClient:
+    return boto3.client("secretsmanager", config=_CONFIG)
+
+
+def sqs() -> SQSClient:
+    return boto3.client("sqs", config=_CONFIG)
+
+
+def dynamodb() -> DynamoDBClient:
+    return boto3.client("dynamodb", config=_WIDE_CONFIG)
+
+
+def s3() -> S3Client:
+    return boto3.client("s3", config=_STREAMING_CONFIG)
+
+
+@contextmanager
+def store(name: str) -> Iterator[None]:
+    """Turns any failure of an AWS call into `StoreUnavailable`, naming the store and AWS's error code."""
+    try:
+        yield
+    except ClientError as error:
+        raise StoreUnavailable(f"{name}: {error.response.get('Error', {}).get('Code', 'unknown')}") from error
+    except BotoCoreError as error:
+        raise StoreUnavailable(f"{name}: {type(error).__name__}") from error

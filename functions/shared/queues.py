@@ -1,0 +1,117 @@
+"""Queues: durable before acknowledged, and tried again with growing patience."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shared.aws import store
+from shared.errors import StoreUnavailable
+from shared.observability import logger
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+# SQS takes ten messages and 1 MiB a call; older regions and emulators 256 KiB, which is plenty here.
+BATCH_MESSAGES = 10
+BATCH_BYTES = 262_144
+
+# A delivery that fails waits 30 s, then twice as long each time, up to an hour. With the 40 receives that template.yaml
+# allows before the dead-letter queue this spans 34 hours: longer than any vendor's outage we would want to sit out.
+FIRST_DELAY_SECONDS = 30
+LONGEST_DELAY_SECONDS = 3600
+
+_SEND_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One SQS message as a worker receives it; `receive_count` is 1 the first time."""
+
+    id: str
+    receipt_handle: str
+    body: str
+    receive_count: int
+
+
+class Queue:
+    """One SQS queue; every method raises `StoreUnavailable` when SQS cannot be asked or keeps refusing."""
+
+    def __init__(self, client: SQSClient, url: str, jitter: Callable[[], float] = random.random) -> None:
+        self._client = client
+        self._url = url
+        self._jitter = jitter
+
+    def send(self, bodies: Iterable[str]) -> None:
+        """Returns once every message is durable. On `StoreUnavailable` some may be: receivers must bear repeats."""
+        for batch in _batches(bodies):
+            self._send_batch(batch)
+
+    def postpone(self, messages: Iterable[Message]) -> None:
+        """Hides messages that could not be delivered for longer the more often they were tried.
+
+        One whose delay cannot be set comes back after the queue's own visibility time-out, so nothing is raised.
+        """
+        for message in messages:
+            delay = delay_seconds(message.receive_count, self._jitter())
+            try:
+                with store("queue"):
+                    self._client.change_message_visibility(
+                        QueueUrl=self._url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=delay
+                    )
+            except StoreUnavailable as error:
+                logger.warning("not postponed", message_id=message.id, detail=str(error))
+
+    def _send_batch(self, bodies: Sequence[str]) -> None:
+        waiting: dict[str, str] = {str(position): body for position, body in enumerate(bodies)}
+        for _ in range(_SEND_TRIES):
+            with store("queue"):
+                answer = self._client.send_message_batch(
+                    QueueUrl=self._url,
+                    Entries=[{"Id": entry_id, "MessageBody": body} for entry_id, body in waiting.items()],
+                )
+            for entry in answer.get("Successful", []):
+                waiting.pop(entry["Id"], None)
+            if not waiting:
+                return
+        raise StoreUnavailable(f"queue: {len(waiting)} of {len(bodies)} messages were not accepted")
+
+
+def delay_seconds(receive_count: int, jitter: float) -> int:
+    """Seconds to wait after the `receive_count`-th failure; `jitter` in [0, 1) takes off up to a tenth of them."""
+    whole = min(FIRST_DELAY_SECONDS * 2 ** min(receive_count - 1, 16), LONGEST_DELAY_SECONDS)
+    return int(whole * (1 - jitter / 10))
+
+
+def messages_of(event: Mapping[str, Any]) -> list[Message]:
+    """The messages of a Lambda SQS event."""
+    return [
+        Message(
+            id=record["messageId"],
+            receipt_handle=record["receiptHandle"],
+            body=record["body"],
+            receive_count=int(record["attributes"]["ApproximateReceiveCount"]),
+        )
+        for record in event["Records"]
+    ]
+
+
+def batch_response(failed: Iterable[Message]) -> dict[str, Any]:
+    """Lambda's partial batch response: these messages stay in the queue, all others are deleted."""
+    return {"batchItemFailures": [{"itemIdentifier": message.id} for message in failed]}
+
+
+def _batches(bodies: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size_bytes = 0
+    for body in bodies:
+        body_bytes = len(body.encode())
+        if batch and (len(batch) == BATCH_MESSAGES or size_bytes + body_bytes > BATCH_BYTES):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(body)
+        size_bytes += body_bytes
+    if batch:
+        yield batch

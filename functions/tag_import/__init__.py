@@ -1,0 +1,1 @@
+"""A Braze segment becomes tags in SessionM."""

@@ -1,0 +1,100 @@
+"""A CSV of tags, line by line: each line is a row to send or a refusal that says why, and none is passed over.
+
+The header names the columns, in any order and case: `user_id` or `external_id` (or both, one filled per line), `tags`
+(several separated by |), `ttl` in seconds, and `counter` (true) for rows without ttl. Other columns are ignored.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from shared.errors import InvalidInput
+from shared.validation import convert
+from tag_import.rows import MemberFields, Row, member_row
+
+_KNOWN_COLUMNS = frozenset({"user_id", "external_id", "tags", "ttl", "counter"})
+_TRUE = frozenset({"true", "yes", "1"})
+_FALSE = frozenset({"false", "no", "0", ""})
+_UNDECODABLE = "\ufffd"
+
+
+class UnreadableFile(Exception):
+    """Nothing in the file can be read as rows; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A line that cannot be sent. `cells` is the line as it was read."""
+
+    line: int
+    code: str
+    reason: str
+    cells: Sequence[str]
+
+
+def read_rows(lines: Iterable[str], import_id: str) -> Iterator[Row | Refusal]:
+    """Rows and refusals in the order of the file, from text lines that keep their ends.
+
+    Raises `UnreadableFile` when the header does not name a member and tags; never after the first line was yielded.
+    """
+    reader = csv.reader(lines, strict=True)
+    columns = _columns(reader)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Refusal(line, "invalid_csv", f"not a CSV line: {error}", ())
+            continue
+        if any(cell.strip() for cell in cells):
+            yield _row_or_refusal(line, cells, columns, import_id)
+
+
+def _columns(reader: Iterator[list[str]]) -> Mapping[str, int]:
+    try:
+        header = next(reader)
+    except StopIteration:
+        raise UnreadableFile("the file is empty; its first line must name the columns") from None
+    except csv.Error as error:
+        raise UnreadableFile(f"the first line is not CSV: {error}") from None
+    names = [cell.strip().lower() for cell in header]
+    columns = {name: position for position, name in enumerate(names) if name in _KNOWN_COLUMNS}
+    if not {"user_id", "external_id"} & columns.keys() or "tags" not in columns:
+        raise UnreadableFile("the first line must name the columns user_id (or external_id), tags and ttl")
+    if len(columns) < sum(name in _KNOWN_COLUMNS for name in names):
+        raise UnreadableFile("the first line names a column twice")
+    return columns
+
+
+def _row_or_refusal(line: int, cells: Sequence[str], columns: Mapping[str, int], import_id: str) -> Row | Refusal:
+    def cell(name: str) -> str:
+        position = columns.get(name, len(cells))
+        return cells[position].strip() if position < len(cells) else ""
+
+    try:
+        fields = convert(
+            _fields(cell("user_id"), cell("external_id"), cell("tags"), cell("ttl"), cell("counter")), MemberFields
+        )
+        return member_row(fields, ref=f"{line:012d}", once=f"{import_id}/{line}")
+    except InvalidInput as error:
+        return Refusal(line, error.code, f"{error.field}: {error.message}. {error.hint}", cells)
+
+
+def _fields(user_id: str, external_id: str, tags: str, ttl: str, counter: str) -> dict[str, object]:
+    if _UNDECODABLE in user_id + external_id + tags:
+        raise InvalidInput("not UTF-8", code="not_utf8", field="line", hint="Save the file as UTF-8.")
+    if counter.lower() not in _TRUE | _FALSE:
+        raise InvalidInput("expected true or false", field="counter", hint="Give true, or leave it empty.")
+    # A number that is none stays text, so that the rule of the field answers for it.
+    whole_ttl: int | str | None = int(ttl) if ttl.isascii() and ttl.isdigit() and len(ttl) < 16 else (ttl or None)
+    return {
+        "user_id": user_id or None,
+        "external_id": external_id or None,
+        "tags": [tag.strip() for tag in tags.split("|")] if tags else [],
+        "ttl": whole_ttl,
+        "counter": counter.lower() in _TRUE,
+    }

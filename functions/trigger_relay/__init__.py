@@ -1,0 +1,1 @@
+"""A SessionM event becomes one Braze send."""

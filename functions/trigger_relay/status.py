@@ -1,0 +1,45 @@
+"""GET /triggers/{trigger_id}: what became of a trigger."""
+
+from __future__ import annotations
+
+import os
+
+from shared import aws
+from shared.config import Settings
+from shared.errors import NotFound
+from shared.http import Answer, Handler, Request, http_handler
+from shared.ledger import Ledger
+from shared.outcomes import State
+
+
+def build(settings: Settings) -> Handler:
+    ledger = Ledger(aws.dynamodb(), settings.text("LEDGER_TABLE"))
+
+    def status(request: Request) -> Answer:
+        trigger_id = request.path["trigger_id"]
+        outcome = ledger.find(trigger_id) if trigger_id.startswith("trg-") else None
+        if outcome is None:
+            raise NotFound(
+                "no such trigger",
+                field="trigger_id",
+                hint="Ids are kept for 15 days; see the answer of POST /triggers.",
+            )
+        # A trigger a worker has in hand is still to be sent, as far as anybody outside can tell.
+        state = State.QUEUED if outcome.state is State.SENDING else outcome.state
+        return Answer(
+            200,
+            {
+                "ok": True,
+                "trigger_id": trigger_id,
+                "state": state.value,
+                "dispatch_id": outcome.dispatch_id or None,
+                "notice": outcome.notice or None,
+                "reason": outcome.reason or None,
+                "detail": outcome.detail or None,
+            },
+        )
+
+    return http_handler({"GET /triggers/{trigger_id}": status})
+
+
+handle = build(Settings(os.environ))

@@ -1,0 +1,1 @@
+"""A member's live offers and points inside a message."""

@@ -1,0 +1,31 @@
+"""The one place that knows both sides: vendor clients built from our settings and secrets.
+
+Only what a function uses is built, because all of it is paid for in the cold start.
+"""
+
+from __future__ import annotations
+
+from clients.braze import Braze, BrazeCredentials
+from clients.sessionm import Sessionm, SessionmCredentials
+from clients.transport import Transport, pooled_session
+from shared import aws
+from shared.config import Settings
+from shared.secrets import Secret
+
+
+def sessionm(settings: Settings, *, connections: int) -> Sessionm:
+    """A client that keeps up to `connections` connections open to each of Core and Connect."""
+    session = pooled_session(connections)
+    return Sessionm(
+        core=Transport("SessionM Core", settings.text("SESSIONM_CORE_URL"), session),
+        connect=Transport("SessionM Connect", settings.text("SESSIONM_CONNECT_URL"), session),
+        credentials=Secret(aws.secretsmanager(), settings.text("SESSIONM_SECRET_ID"), SessionmCredentials),
+    )
+
+
+def braze(settings: Settings, *, connections: int) -> Braze:
+    """A client that keeps up to `connections` connections open to Braze."""
+    return Braze(
+        Transport("Braze", settings.text("BRAZE_REST_URL"), pooled_session(connections)),
+        Secret(aws.secretsmanager(), settings.text("BRAZE_SECRET_ID"), BrazeCredentials),
+    )
