@@ -67,7 +67,7 @@ class Request:
             raise UnsupportedMediaType(
                 "the content type must be application/json",
                 field="content-type",
-                hint="Add the header Content-Type: application/json (Connected Content: :content_type application/json).",
+                hint="Add Content-Type: application/json (in Connected Content :content_type application/json).",
             )
         if len(self.body) > MAX_BODY_BYTES:
             raise TooLarge(

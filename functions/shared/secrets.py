@@ -24,7 +24,7 @@ MAX_AGE_SECONDS = 300.0
 # While Secrets Manager is down, the last good value is almost certainly still right.
 MAX_STALE_SECONDS = 3600.0
 
-# However many calls meet a 401 at once, the secret is read anew once in this time.
+# However many calls meet a 401, or a secret that is not set up, it is read anew once in this time.
 REFRESH_INTERVAL_SECONDS = 10.0
 
 
@@ -54,6 +54,7 @@ class Secret(Generic[Shape]):
         self._clock = clock
         self._lock = Lock()
         self._value: Shape | None = None
+        self._fault: ConfigurationError | None = None
         self._created_at = 0.0
         self._read_at = 0.0
 
@@ -74,10 +75,15 @@ class Secret(Generic[Shape]):
         with self._lock:
             now = self._clock()
             age = now - self._read_at
+            if self._fault is not None and age < REFRESH_INTERVAL_SECONDS:
+                raise self._fault
             if self._value is not None and age < max_age_seconds:
                 return self._value
             try:
-                self._value = self._read()
+                self._value, self._fault = self._read(), None
+            except ConfigurationError as fault:
+                self._value, self._fault, self._read_at = None, fault, now
+                raise
             except StoreUnavailable:
                 if self._value is None or age > self._max_stale_seconds:
                     raise

@@ -19,7 +19,16 @@ Shape = TypeVar("Shape")
 
 _AT_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _NAMED_FIELD = re.compile(r"(?P<fault>missing required|contains unknown) field `(?P<name>[^`]*)`")
-_LONGEST_ECHO = 64
+_TYPE_NAME = re.compile(r"`(?P<name>\w+)(?: \| null)?`")
+_TYPE_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+_LONGEST_ECHO = 128
 
 
 def decode(body: bytes, shape: type[Shape]) -> Shape:
@@ -51,16 +60,23 @@ def invalid(problem: str, shape: type[Any]) -> InvalidInput:
     path = ""
     if at_path := _AT_PATH.search(problem):
         path, problem = at_path["path"], problem[: at_path.start()]
-    code = "invalid_field"
+    code, message = "invalid_field", _in_plain_words(problem)
     if named := _NAMED_FIELD.search(problem):
-        code = "missing_field" if named["fault"] == "missing required" else "unknown_field"
-        name = named["name"][:_LONGEST_ECHO]
-        problem = "this field is required" if code == "missing_field" else "this field is not known here"
-        path = f"{path}.{name}" if path else name
+        missing = named["fault"] == "missing required"
+        code = "missing_field" if missing else "unknown_field"
+        message = "this field is required" if missing else "this field is not known here"
+        path = f"{path}.{named['name']}" if path else named["name"]
     if not path:
-        return InvalidInput(problem, code="not_an_object", field="body", hint="Send one JSON object.")
+        return InvalidInput(message, code="not_an_object", field="body", hint="Send one JSON object.")
     hint = _advice(shape, path) or "Send the fields and types the API description gives, and no others."
-    return InvalidInput(problem[0].lower() + problem[1:], code=code, field=path[: 2 * _LONGEST_ECHO], hint=hint)
+    return InvalidInput(message, code=code, field=path[:_LONGEST_ECHO], hint=hint)
+
+
+def _in_plain_words(problem: str) -> str:
+    if "matching regex" in problem:
+        return "this text is not of the allowed form"
+    words = _TYPE_NAME.sub(lambda found: _TYPE_WORDS.get(found["name"], found["name"]), problem)
+    return words[:1].lower() + words[1:]
 
 
 def _advice(shape: type[Any], path: str) -> str:
@@ -83,11 +99,10 @@ def _fields(shape: type[Any]) -> dict[str, Any]:
 
 
 def _description(hint: Any) -> str:
-    for part in (hint, *get_args(hint)):
-        for meta in getattr(part, "__metadata__", ()):
-            if isinstance(meta, msgspec.Meta) and meta.description:
-                return meta.description
-    return ""
+    """All advice within an annotation: a list's own and that of its items."""
+    own = [meta.description for meta in getattr(hint, "__metadata__", ()) if isinstance(meta, msgspec.Meta)]
+    inner = [_description(part) for part in get_args(hint) if not isinstance(part, msgspec.Meta)]
+    return " ".join(advice for advice in (*own, *inner) if advice)
 
 
 def _struct_in(hint: Any) -> type[Any] | None:
