@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import rapidjson
 
 from shared.errors import InvalidInput
 from shared.validation import not_json
@@ -28,15 +27,20 @@ EVENT_NAMES = ("event_id", "trigger_event_id", "schedule_id")
 # A placeholder of SessionM's or Braze's documentation that nobody filled in is as good as blank.
 _PLACEHOLDER = re.compile(r"^\s*\{\{.*\}\}\s*\Z", re.DOTALL)
 _CAMEL_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# A JSON string, closed or not, or else a comma that nothing follows: strings are matched so as to be left alone.
+_STRING_OR_TRAILING_COMMA = re.compile(rb'("(?:[^"\\]|\\.)*(?:"|\Z))|,(?=\s*[}\]])', re.DOTALL)
 _NOT_WORD = re.compile(r"[^0-9A-Za-z]+")
 
 
 def parse(body: bytes) -> dict[str, Any]:
     """The payload as an object. A comma before a closing brace is let pass, for SessionM's own sample has one."""
     try:
-        payload = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        payload = _parse_with_trailing_commas(body)
+        payload = _decode(body)
+    except (msgspec.DecodeError, UnicodeError):
+        try:
+            payload = _decode(_STRING_OR_TRAILING_COMMA.sub(rb"\1", body))
+        except (msgspec.DecodeError, UnicodeError):
+            raise not_json() from None
     if not isinstance(payload, dict):
         raise InvalidInput("expected an object", code="not_an_object", field="body", hint="Send one JSON object.")
     return payload
@@ -85,8 +89,8 @@ def _inside(value: Any) -> Any:
     return value
 
 
-def _parse_with_trailing_commas(body: bytes) -> Any:
+def _decode(body: bytes) -> Any:
     try:
-        return rapidjson.loads(body, parse_mode=rapidjson.PM_TRAILING_COMMAS, number_mode=rapidjson.NM_NATIVE)
-    except (ValueError, RecursionError):
+        return msgspec.json.decode(body)
+    except RecursionError:
         raise not_json() from None

@@ -1,0 +1,78 @@
+# `make` alone prints the targets. A first run makes .venv; nothing else is needed than Python, make and git.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+# The environment's own commands come first: `sam build` calls uv, tests call sam.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHON
+export SAM_CLI_TELEMETRY := 0
+unexport PYTHONDONTWRITEBYTECODE  # bytecode of what is used is written once, on first use
+unexport VIRTUAL_ENV
+
+PY := .venv/bin/python
+CHECKED := functions infra tests
+
+.PHONY: help demo run test check format bench build deploy requirements sam-demo clean environment
+
+help: ## print this list
+	@sed -n 's/^\([a-z%<>-]*\):.*## \(.*\)/\1|\2/p' Makefile | sed "s/%/FUNCTION/" | \
+	while IFS='|' read -r target text; do printf '  make %-22s %s\n' "$$target" "$$text"; done
+
+demo: environment ## every flow once on this machine, against simulated vendors
+	@$(PY) -m infra.local demo
+
+run: environment ## keep the bundle running on this machine
+	@$(PY) -m infra.local run
+
+sam-demo: environment ## the demo's calls through sam local (needs Docker)
+	@$(PY) -m infra.local sam-demo
+
+invoke-%: environment ## one function with its example event, as in make invoke-wallet-proxy
+	@$(PY) -m infra.local invoke $*
+
+test: environment ## all tests; ARGS="-k wallet" selects
+	@$(PY) -m pytest $(ARGS)
+
+check: environment ## format, lint, types, template, tests with coverage
+	$(PY) -m ruff format --check $(CHECKED)
+	$(PY) -m ruff check $(CHECKED)
+	$(PY) -m mypy
+	.venv/bin/cfn-lint
+	AWS_DEFAULT_REGION=us-east-1 .venv/bin/sam validate --lint
+	$(PY) -m pytest --cov --cov-report=term $(ARGS)
+
+format: environment ## rewrite the code in the house format, fix what can be fixed
+	@$(PY) -m ruff check --fix $(CHECKED) || :
+	@$(PY) -m ruff format $(CHECKED)
+
+bench: environment ## measure cold start, throughput and latency
+	@$(PY) -m tests.bench
+
+build: environment ## the artefact to deploy, in .aws-sam/build; ARCH=arm64 or x86_64
+	@$(PY) -m infra.build $(if $(ARCH),--arch $(ARCH))
+
+# The first deployment asks for the parameters and keeps the answers in samconfig.local.toml. Architecture is among them:
+# leave it at what was built, or start again with ARCH=x86_64.
+deploy: build ## build, then deploy with your AWS credentials; asks for the parameters the first time
+	@if grep -qs parameter_overrides samconfig.local.toml; then \
+	    .venv/bin/sam deploy --config-file samconfig.local.toml; \
+	else \
+	    cp samconfig.toml samconfig.local.toml && \
+	    .venv/bin/sam deploy --guided --config-file samconfig.local.toml $(if $(ARCH),--parameter-overrides Architecture=$(ARCH)); \
+	fi
+
+COMPILE = ../.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make requirements" $(if $(UPGRADE),--upgrade) requirements.in --output-file requirements.txt
+
+requirements: environment ## pin requirements.in again; UPGRADE=1 to the newest versions
+	@cd functions && $(COMPILE)
+	@cd infra && $(COMPILE)
+	@sh infra/bootstrap
+
+clean: ## remove everything that is not in git, except your deployment's answers
+	@rm -rf .venv .venv-lock .aws-sam .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
+	@find functions infra tests -name __pycache__ -prune -exec rm -rf {} +
+
+environment:
+	@sh infra/bootstrap
