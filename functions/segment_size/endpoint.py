@@ -85,6 +85,8 @@ def vendor_answer(sizes: SegmentSizes, options: SeriesOptions, deadline: Deadlin
     """Braze's shape. A failure is `{"message": reason, "data": []}` with 200, for Liquid can read nothing else."""
     try:
         series = sizes.series(options.segment_id, options.length, options.ending_at, deadline)
+    except UpstreamRefused as error:
+        return Answer(200, {"message": error.vendor_message or _reason(error), "data": []})
     except BundleError as error:
         return Answer(200, {"message": _reason(error), "data": []})
     return Answer(

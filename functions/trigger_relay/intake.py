@@ -70,9 +70,12 @@ def trigger_of(payload: dict[str, Any], identity: str, broadcast_allowed: Contai
     check_audience(kind, address.target_id, recipients, broadcast, broadcast_allowed)
     check_properties(kind, properties)
     event_id = next((properties[name] for name in fields.EVENT_NAMES if properties.get(name)), None)
-    known_by = identity.encode() or (
-        msgspec.json.encode([kind, target_id, member, email, event_id]) if event_id else content
-    )
+    if identity:
+        known_by = msgspec.json.encode([kind, target_id, identity])
+    elif event_id is not None:
+        known_by = msgspec.json.encode([kind, target_id, member, email, event_id])
+    else:
+        known_by = content
     return Trigger(
         trigger_id="trg-" + sha256(known_by).hexdigest()[:32],
         kind=kind,

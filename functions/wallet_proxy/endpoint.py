@@ -34,6 +34,9 @@ _ANSWER_RESERVE_SECONDS = 0.1
 _CONNECT_SECONDS = 0.5
 _RETRY_AFTER = {"Retry-After": "5"}
 
+# Offers asked for at least, so that the soonest to expire are found among all that a member usually has.
+_PAGE_OFFERS = 200
+
 
 class WalletOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Options of the short dialect. `v` and `cache_id` only make a URL differ for Braze's cache."""
@@ -68,9 +71,11 @@ class WalletReader:
     def wallet(self, options: WalletOptions, fields: frozenset[str], deadline: Deadline) -> dict[str, Any]:
         culture = culture_of(options.culture, self._default_culture)
 
+        take = max(options.limit, _PAGE_OFFERS)
+
         def ask() -> dict[str, Any]:
             return self._sessionm.get_user_offers(
-                options.user_id, culture=culture, skip=0, take=1000, timeouts=_timeouts(deadline)
+                options.user_id, culture=culture, skip=0, take=take, timeouts=_timeouts(deadline)
             )
 
         payload = within(deadline, lambda: repeated(ask, REPEATABLE, deadline))
