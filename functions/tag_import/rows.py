@@ -17,7 +17,7 @@ from shared.fields import ExternalId, UserId
 Tag = Annotated[
     str,
     Meta(
-        pattern=r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f]{1,255}\Z",
+        pattern=r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f\ufffd]{1,255}\Z",
         description="Give each tag as 1 to 255 characters, not all spaces, without line breaks or control characters.",
     ),
 ]

@@ -1,0 +1,334 @@
+"""The whole bundle on one machine: vendors, AWS, functions, APIs, queues, notifications and schedules.
+
+    from infra.local.bundle import BundleSettings, LocalBundle
+
+    with LocalBundle(BundleSettings(state_dir=tmp_path, latency_scale=0.1)) as bundle:
+        member = bundle.members[0]
+        answer = requests.post(
+            f"{bundle.content_url}/wallet",
+            json={"user_id": member.user_id},
+            headers={"Authorization": bundle.authorization("braze-connected-content")},
+            timeout=5,
+        )
+        bundle.drop_csv(b"user_id,tags,ttl\\n...")
+        bundle.wait_until(lambda: bundle.sessionm.tags_of(member.user_id), what="the tag at SessionM")
+
+As a pytest fixture: ``scope="session"``, yield from the `with`, and call `bundle.reset()` before each test.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from infra.local import views
+from infra.local.async_invoke import AsyncInvoker
+from infra.local.aws import Clients, Deployment, MotoServer, deploy, make_rules, put_secrets
+from infra.local.event_rules import RulePoller, Schedules
+from infra.local.event_sources import QueuePoller
+from infra.local.front import Front
+from infra.local.runtime import Runtime, Settings
+from infra.local.settings import (
+    CALLERS,
+    CAMPAIGN_ID,
+    CANVAS_ID,
+    SEGMENT_ID,
+    BundleSettings,
+    caller_key,
+)
+from infra.local.simulators import BrazeSimulator, Member, SessionmSimulator
+from infra.local.template import Template
+
+__all__ = ["BundleSettings", "LocalBundle"]
+
+BRAZE_KEY: Final = "local-braze-key"
+STATE_FILE: Final = "bundle.json"
+EXAMPLE_KEY: Final = "imports/example.csv"
+
+logging.getLogger("botocore").setLevel(logging.WARNING)
+
+
+class LocalBundle:
+    """Everything started on entering, everything gone on leaving. Safe to use from many threads in between.
+
+    `content_url`, `intake_url`, `aws_url`: base URLs. `sessionm`, `braze`: the simulators, to look at and make fail.
+    `members`: the made-up loyalty members. `callers`: caller keys by name. `clients`: boto3 clients of the emulated
+    AWS. `deployment`: physical names by logical id.
+    """
+
+    sessionm: SessionmSimulator
+    braze: BrazeSimulator
+    members: list[Member]
+    clients: Clients
+    deployment: Deployment
+    runtime: Runtime
+    content_url: str
+    intake_url: str
+    aws_url: str
+
+    def __init__(self, settings: BundleSettings | None = None) -> None:
+        self.settings = settings or BundleSettings()
+        self.callers: dict[str, str] = {name: caller_key(name) for name in CALLERS}
+        self._undo = ExitStack()
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        with ExitStack() as undo:  # a failure halfway, Ctrl-C included, takes down what is up
+            self._start(undo)
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._undo.close()
+
+    def _start(self, undo: ExitStack) -> None:
+        # Undone from last to first: nothing new is taken on, requests and invocations end, then AWS, then the threads
+        # that were waiting for AWS.
+        settings = self.settings
+        logs = settings.state_dir / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        threads = undo.enter_context(ExitStack())
+        moto = MotoServer(logs / "moto.log", settings.host, settings.ports.aws)
+        undo.callback(moto.stop)
+        self._start_vendors(undo)
+        template = Template.load(settings.template_path, self._parameters())
+        self._functions = views.functions(template)
+        self._ids = {function.name: logical_id for logical_id, function in self._functions.items()}
+        self.aws_url = moto.url
+        self.clients = Clients.at(self.aws_url)
+        self.deployment = deploy(template, self.clients, settings.queue_overrides)
+        put_secrets(self.clients, self.deployment, self._secrets())
+
+        self.runtime = Runtime(
+            self._functions,
+            self.deployment.environments,
+            Settings(settings.code_root, logs, self.aws_url),
+            settings.max_environments,
+        )
+        undo.callback(self.runtime.stop)
+        if settings.warm:
+            self.runtime.warm()
+        self._front = Front(
+            views.apis(template),
+            self.runtime.invoke,
+            logs,
+            settings.host,
+            {"content": settings.ports.content, "intake": settings.ports.intake},
+            settings.authorizer_ttl_seconds,
+        )
+        self._front.start()
+        undo.callback(self._front.stop)
+        self.content_url, self.intake_url = self._front.urls["content"], self._front.urls["intake"]
+        self._start_events(template, undo, threads)
+        self._write_down(undo)
+
+    def _start_vendors(self, undo: ExitStack) -> None:
+        settings = self.settings
+        scale = settings.latency_scale
+        self.sessionm = SessionmSimulator(settings.host, settings.ports.sessionm, latency_scale=scale)
+        self.braze = BrazeSimulator(settings.host, settings.ports.braze, api_key=BRAZE_KEY, latency_scale=scale)
+        for simulator in (self.sessionm, self.braze):
+            simulator.start()
+            undo.callback(simulator.stop)
+        self.members = self.sessionm.seed(settings.members)
+        self.braze.add_campaign(CAMPAIGN_ID)
+        self.braze.add_canvas(CANVAS_ID)
+        self.braze.add_segment(SEGMENT_ID)
+
+    def _start_events(self, template: Template, undo: ExitStack, threads: ExitStack) -> None:
+        deployment, sqs, invoke = self.deployment, self.clients.sqs, self.runtime.invoke
+        self._invoker = AsyncInvoker(invoke, self._send, self.settings.retry_waits_seconds)
+        threads.callback(self._invoker.stop)
+        undo.callback(self._invoker.ask_to_stop)
+        rules = views.rules(template)
+        # The example that infra/events/tag-csv-import.json speaks of, before anybody watches the bucket.
+        self.clients.s3.put_object(Bucket=self.bucket, Key=EXAMPLE_KEY, Body=self._example_csv())
+        rule_queues = make_rules(template, self.clients, deployment)
+        pollers: list[QueuePoller | RulePoller] = [
+            RulePoller(sqs, rule_queues[rule.logical_id], self._functions[rule.function], self._invoker)
+            for rule in rules
+            if rule.pattern is not None
+        ]
+        pollers += [
+            QueuePoller(
+                mapping, sqs, deployment.queue_urls[mapping.queue], deployment.queue_arns[mapping.queue], invoke
+            )
+            for mapping in views.queue_mappings(template)
+        ]
+        for poller in pollers:
+            poller.start()
+            threads.callback(poller.stop)
+            undo.callback(poller.ask_to_stop)
+        self._schedules = Schedules(rules, self._functions, self._invoker)
+        self._schedules.start()
+        undo.callback(self._schedules.stop)
+
+    def _write_down(self, undo: ExitStack) -> None:
+        path = self.settings.state_dir / STATE_FILE
+        path.write_text(json.dumps(self.description(), indent=2) + "\n", encoding="utf-8")
+        undo.callback(path.unlink, missing_ok=True)
+
+    # --- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def sessionm_url(self) -> str:
+        """SessionM as the functions reach it, Core and Connect alike."""
+        return _local(self.sessionm.url)
+
+    @property
+    def braze_url(self) -> str:
+        """Braze as the functions reach it."""
+        return _local(self.braze.url)
+
+    @property
+    def function_names(self) -> list[str]:
+        """The functions, as in `invoke`."""
+        return sorted(self._ids)
+
+    @property
+    def schedule_names(self) -> list[str]:
+        """The schedules, as in `fire_schedule`."""
+        return self._schedules.names
+
+    def authorization(self, caller: str) -> str:
+        """The Authorization header of a caller, Basic as Braze and SessionM store credentials."""
+        return "Basic " + b64encode(f"{caller}:{self.callers[caller]}".encode()).decode()
+
+    def environment(self, function: str) -> dict[str, str]:
+        """A function's own environment variables; `function` as in `invoke`."""
+        return dict(self.deployment.environments[self._id(function)])
+
+    def description(self) -> dict[str, Any]:
+        """Addresses, credentials and the functions' environments: what `bundle.json` tells other commands."""
+        return {
+            "process_id": os.getpid(),
+            "content_url": self.content_url,
+            "intake_url": self.intake_url,
+            "sessionm_url": self.sessionm_url,
+            "braze_url": self.braze_url,
+            "aws_url": self.aws_url,
+            "callers": self.callers,
+            "bucket": self.bucket,
+            "queues": dict(self.deployment.queue_urls),
+            "environments": {name: self.environment(name) for name in self.function_names},
+        }
+
+    @property
+    def bucket(self) -> str:
+        """The import bucket."""
+        (bucket,) = self.deployment.buckets.values()
+        return bucket
+
+    # --- what it can be made to do ----------------------------------------------------------------------------------
+
+    def invoke(self, function: str, event: Any) -> Any:
+        """Invoke a function (``tag-webhook`` or ``TagWebhookFunction``) and wait for its result.
+
+        Raises FunctionError when it fails, KeyError when there is none of that name.
+        """
+        return self.runtime.invoke(self._id(function), event)
+
+    def kill(self, function: str) -> int:
+        """Kill every environment of a function, as a lost host would. Returns how many there were."""
+        return self.runtime.kill(self._id(function))
+
+    def fire_schedule(self, name: str) -> None:
+        """Send a schedule's event now; its function runs in the background, with Lambda's retries."""
+        self._schedules.fire(name)
+
+    def drop_csv(self, content: Path | bytes, name: str | None = None) -> str:
+        """Upload a file under ``imports/``, as a person with any S3 client would. Returns its key."""
+        body = content.read_bytes() if isinstance(content, Path) else content
+        default_name = content.name if isinstance(content, Path) else f"{time.time_ns()}.csv"
+        key = f"imports/{name or default_name}"
+        self.clients.s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType="text/csv")
+        return key
+
+    def queue_depth(self, queue: str) -> int:
+        """Messages in a queue (``TagQueue``), those in flight and those delayed included."""
+        names: list[Any] = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
+        answer = self.clients.sqs.get_queue_attributes(QueueUrl=self.deployment.queue_urls[queue], AttributeNames=names)
+        return sum(int(answer["Attributes"][name]) for name in names)
+
+    def put_secret(self, secret: str, value: Mapping[str, Any]) -> None:
+        """Give a secret (``CallersSecret``) a new value; the former one becomes AWSPREVIOUS, as in a rotation."""
+        put_secrets(self.clients, self.deployment, {secret: value})
+
+    def forget_callers(self) -> None:
+        """Drop the decisions the APIs remember of their authorizer."""
+        self._front.forget_callers()
+
+    def reset(self) -> None:
+        """Forget what callers did, between tests: vendor effects, faults, queued messages, remembered callers."""
+        for simulator in (self.sessionm, self.braze):
+            simulator.faults.clear()
+            simulator.forget()
+        for url in self.deployment.queue_urls.values():
+            self.clients.sqs.purge_queue(QueueUrl=url)
+        self.forget_callers()
+
+    def wait_until(self, predicate: Callable[[], object], timeout_seconds: float = 10.0, what: str = "it") -> None:
+        """Return once `predicate` is true. Raises TimeoutError, naming `what` was waited for."""
+        deadline = time.monotonic() + timeout_seconds
+        while not predicate():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {timeout_seconds:g} s for {what}")
+            time.sleep(0.02)
+
+    # --- details ----------------------------------------------------------------------------------------------------
+
+    def _id(self, function: str) -> str:
+        if function in self._functions:
+            return function
+        return self._ids[function]
+
+    def _send(self, queue: str, body: str) -> None:
+        self.clients.sqs.send_message(QueueUrl=self.deployment.queue_urls[queue], MessageBody=body)
+
+    def _example_csv(self) -> bytes:
+        lines = ["user_id,tags,ttl", *(f"{member.user_id},example,2592000" for member in self.members[:3])]
+        return "\n".join(lines).encode() + b"\n"
+
+    def _parameters(self) -> dict[str, str]:
+        return {
+            "SessionmCoreUrl": self.sessionm_url,
+            "SessionmConnectUrl": self.sessionm_url,
+            "BrazeRestUrl": self.braze_url,
+            "SegmentIds": SEGMENT_ID,
+            **self.settings.parameters,
+        }
+
+    def _secrets(self) -> dict[str, dict[str, Any]]:
+        core_key, core_secret = _basic_pair(self.sessionm.core_authorization)
+        return {
+            "CallersSecret": {
+                "callers": {name: {"key": self.callers[name], "allows": list(CALLERS[name])} for name in CALLERS}
+            },
+            "SessionmSecret": {
+                "core_api_key": core_key,
+                "core_api_secret": core_secret,
+                "connect_authorization": self.sessionm.connect_authorization,
+                "retailer_id": self.sessionm.retailer_id,
+            },
+            "BrazeSecret": {"rest_api_key": BRAZE_KEY},
+        }
+
+
+def _local(url: str) -> str:
+    return url.replace("0.0.0.0", "127.0.0.1")
+
+
+def _basic_pair(authorization: str) -> tuple[str, str]:
+    name, _, secret = b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
+    return name, secret

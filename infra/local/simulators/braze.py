@@ -1,0 +1,259 @@
+"""The Braze simulator: triggers and segment reads of one workspace.
+
+Sources: Braze's pages on API basics, errors and responses, API limits, and on the single endpoints.
+"""
+
+from __future__ import annotations
+
+import hmac
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from functools import partial
+
+from infra.local.simulators.braze_contract import ContractError, Kind, TriggerCall, read_trigger
+from infra.local.simulators.braze_limits import BrazeLimits, rate_headers
+from infra.local.simulators.braze_segments import list_segments, segment_details, segment_series
+from infra.local.simulators.braze_workspace import (
+    NOTICES,
+    Campaign,
+    Canvas,
+    CanvasState,
+    Segment,
+    Send,
+    User,
+    Workspace,
+)
+from infra.local.simulators.messages import Call, Json, Reply
+from infra.local.simulators.routing import Route
+from infra.local.simulators.server import KEPT_REQUESTS, Simulator
+
+USUAL_SECONDS = 0.080
+MAX_BODY_BYTES = 4 * 1024 * 1024
+PERMISSIONS = frozenset(
+    {"campaigns.trigger.send", "canvas.trigger.send", "segments.list", "segments.details", "segments.data_series"}
+)
+
+
+class BrazeSimulator(Simulator):
+    """Braze's REST API on a local port.
+
+    `api_key` and `permissions`: the one key and its scopes. `requests_per_hour`, `broadcasts_per_minute`,
+    `broadcasts_per_minute_and_audience`: the limits. `known_users_only`: skip recipients that were not added with
+    `add_user` and may not be created, as Braze does; otherwise every recipient is taken to exist.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        api_key: str = "local-braze-key",
+        permissions: Iterable[str] = PERMISSIONS,
+        requests_per_hour: int = 250_000,
+        broadcasts_per_minute: int = 250,
+        broadcasts_per_minute_and_audience: int = 10,
+        known_users_only: bool = False,
+        latency_scale: float = 1.0,
+        seed: int = 0,
+        clock: Callable[[], float] = time.time,
+        keep_requests: int = KEPT_REQUESTS,
+    ) -> None:
+        super().__init__(host, port, latency_scale=latency_scale, seed=seed, clock=clock, keep_requests=keep_requests)
+        self._api_key = api_key
+        self._permissions = frozenset(permissions)
+        self._known_users_only = known_users_only
+        self._limits = BrazeLimits(requests_per_hour, broadcasts_per_minute, broadcasts_per_minute_and_audience)
+        self._workspace = Workspace()
+        self._ids = random.Random(seed)
+        self.use_routes(
+            [
+                _route("POST", "/campaigns/trigger/send", "campaigns.trigger.send", partial(self._trigger, "campaign")),
+                _route("POST", "/canvas/trigger/send", "canvas.trigger.send", partial(self._trigger, "canvas")),
+                _route("GET", "/segments/list", "segments.list", partial(list_segments, self._workspace)),
+                _route("GET", "/segments/details", "segments.details", partial(segment_details, self._workspace)),
+                _route(
+                    "GET", "/segments/data_series", "segments.data_series", partial(segment_series, self._workspace)
+                ),
+            ]
+        )
+
+    # --- set-up and inspection --------------------------------------------------------------------------------------
+
+    @property
+    def authorization(self) -> str:
+        """The Authorization header value that is accepted now."""
+        return f"Bearer {self._api_key}"
+
+    def rotate_credentials(self, *, api_key: str) -> None:
+        """From now on accept this key instead; the former one gets 401."""
+        with self.lock:
+            self._api_key = api_key
+
+    def set_permissions(self, permissions: Iterable[str]) -> None:
+        """Replace the key's scopes."""
+        with self.lock:
+            self._permissions = frozenset(permissions)
+
+    def add_campaign(self, id: str | None = None, name: str = "Offer reminder") -> Campaign:
+        """Add an API-triggered campaign; without `id` one is made up."""
+        with self.lock:
+            campaign = Campaign(id or self._new_id(), name)
+            self._workspace.campaigns[campaign.id] = campaign
+        return campaign
+
+    def add_canvas(self, id: str | None = None, name: str = "Welcome journey", state: CanvasState = "active") -> Canvas:
+        """Add an API-triggered Canvas, or change the one with this id; without `id` one is made up."""
+        with self.lock:
+            canvas = Canvas(id or self._new_id(), name, state)
+            self._workspace.canvases[canvas.id] = canvas
+        return canvas
+
+    def add_segment(
+        self, id: str | None = None, name: str = "Gold members", size: int = 10_000, analytics: bool = True
+    ) -> Segment:
+        """Add a segment of about `size` users; without `id` one is made up."""
+        with self.lock:
+            segment = Segment(id or self._new_id(), name, size, analytics, self.clock())
+            self._workspace.segments[segment.id] = segment
+        return segment
+
+    def set_segment_sizes(self, segment_id: str, sizes: Mapping[date, int]) -> None:
+        """Replace the made-up series by exactly these days. Raises KeyError for an unknown segment."""
+        with self.lock:
+            self._workspace.segments[segment_id].exact = dict(sizes)
+
+    def add_user(self, external_id: str, email: str | None = None) -> User:
+        """Add a profile; it matters only to a simulator with `known_users_only`."""
+        user = User(external_id, email)
+        with self.lock:
+            self._workspace.users[external_id] = user
+        return user
+
+    @property
+    def sends(self) -> list[Send]:
+        """What was sent, oldest first, one entry for each recipient and one for each broadcast."""
+        with self.lock:
+            return list(self._workspace.sends)
+
+    # --- what the server asks for -----------------------------------------------------------------------------------
+
+    def answer(self, call: Call, found: tuple[Route, dict[str, str]] | None) -> Reply:
+        """Key, path, permission, media type, size, limit, in this order (an assumption), then the route itself."""
+        if not hmac.compare_digest(call.authorization, self.authorization.encode()):
+            return self._error(401, "Invalid API Key")
+        if call.path.endswith("/") and call.path != "/":
+            return self._error(403, "Access Denied: the path ends with a slash")
+        if found is None:
+            return self._error(404, "Invalid URL")
+        route, params = found
+        if route.permission not in self._permissions:
+            return self._error(403, f"Access Denied: the key lacks {route.permission}")
+        if call.method == "POST":
+            if not call.media_type:
+                return self._error(415, "Content-Type is required")
+            if len(call.body) > MAX_BODY_BYTES:
+                return self._error(413, "Request Entity Too Large")
+        elif not self._limits.take(call.received_at).allowed:
+            return self._rate_limited()
+        return route.handler(call, params)
+
+    def error_reply(self, status: int, code: str, message: str) -> Reply:
+        return self._error(status, f"{code}: {message}")
+
+    def standing_headers(self) -> dict[str, str]:
+        with self.lock:
+            return rate_headers(self._limits.peek(self.clock()))
+
+    def state(self) -> dict[str, Json]:
+        with self.lock:
+            workspace = self._workspace
+            return {
+                "campaigns": [{"id": c.id, "name": c.name} for c in workspace.campaigns.values()],
+                "canvases": [{"id": c.id, "name": c.name, "state": c.state} for c in workspace.canvases.values()],
+                "segments": [
+                    {"id": s.id, "name": s.name, "size": s.size, "analytics": s.analytics}
+                    for s in workspace.segments.values()
+                ],
+                "users": [{"external_id": u.external_id, "email": u.email} for u in workspace.users.values()],
+                "sends": [send.to_json() for send in workspace.sends],
+            }
+
+    def forget(self) -> None:
+        """Forget sends, requests and used-up limits; campaigns, Canvases, segments and users stay."""
+        super().forget()
+        with self.lock:
+            self._workspace.sends.clear()
+            self._limits.reset()
+
+    # --- triggers ---------------------------------------------------------------------------------------------------
+
+    def _trigger(self, kind: Kind, call: Call, _params: Mapping[str, str]) -> Reply:
+        """201 `{"dispatch_id","message":"success"}`.
+
+        With `notice` for a Canvas that is not running, and with `errors` for items skipped. Success means taken on, not
+        delivered. A Canvas that is not running sends nothing.
+        """
+        try:
+            body = call.json()
+        except ValueError:
+            body = None
+        is_broadcast = isinstance(body, dict) and body.get("broadcast") is True
+        if not is_broadcast and not self._limits.take(call.received_at).allowed:
+            return self._rate_limited()
+        if body is None:
+            return self._error(400, "Error while parsing request body. Please check your syntax.")
+        try:
+            trigger = read_trigger(kind, body)
+        except ContractError as error:
+            return self._error(400, error.message, error.errors)
+        known = self._workspace.campaigns if kind == "campaign" else self._workspace.canvases
+        if trigger.target_id not in known:
+            return self._error(400, "Invalid Campaign ID" if kind == "campaign" else "Invalid Canvas ID")
+
+        headers: dict[str, str] = {}
+        if trigger.broadcast:
+            allowance = self._limits.take_broadcast(trigger.audience_key, call.received_at)
+            headers = rate_headers(allowance)
+            if not allowance.allowed:
+                return self._rate_limited().with_headers(headers)
+        notice = NOTICES.get(self._workspace.canvases[trigger.target_id].state) if kind == "canvas" else None
+        dispatch_id = self._new_id()
+        if notice is None:
+            self._dispatch(trigger, dispatch_id, call.received_at)
+        answer: dict[str, Json] = {"dispatch_id": dispatch_id, "message": "success"}
+        if notice is not None:
+            answer["notice"] = notice
+        if trigger.errors:
+            answer["errors"] = trigger.errors
+        return Reply(201, answer, headers)
+
+    def _dispatch(self, trigger: TriggerCall, dispatch_id: str, now: float) -> None:
+        """Note a send for each recipient (or one for the audience); a profile that may be created is created first."""
+        common = (dispatch_id, trigger.kind, trigger.target_id)
+        if trigger.broadcast:
+            self._workspace.sends.append(Send(*common, "broadcast", "", trigger.properties, {}, trigger.send_id, now))
+        for to in trigger.recipients:
+            if to.identifier == "external_user_id" and not to.send_to_existing_only:
+                self._workspace.users.setdefault(to.value, User(to.value, to.attributes.get("email")))
+            if self._known_users_only and not self._workspace.knows(to.identifier, to.value):
+                continue
+            sent = Send(*common, to.identifier, to.value, to.properties, to.attributes, trigger.send_id, now)
+            self._workspace.sends.append(sent)
+
+    def _rate_limited(self) -> Reply:
+        return self._error(429, "Rate limit exceeded")
+
+    @staticmethod
+    def _error(status: int, message: str, errors: list[dict[str, Json]] | None = None) -> Reply:
+        return Reply(status, {"message": message, "errors": errors} if errors else {"message": message})
+
+    def _new_id(self) -> str:
+        """An id in the form of Braze's dashboard: a UUID, here drawn from the seed."""
+        return str(uuid.UUID(int=self._ids.getrandbits(128), version=4))
+
+
+def _route(method: str, path: str, permission: str, handler: Callable[[Call, Mapping[str, str]], Reply]) -> Route:
+    return Route(method, path, handler, USUAL_SECONDS, permission)
