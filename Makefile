@@ -28,7 +28,7 @@ run: environment ## keep the bundle running on this machine
 sam-demo: environment ## the demo's calls through sam local (needs Docker)
 	@$(PY) -m infra.local sam-demo
 
-invoke-%: environment ## one function with its example event, as in make invoke-wallet-proxy
+invoke-%: environment ## one function with its example event, as in make invoke-wallet
 	@$(PY) -m infra.local invoke $*
 
 test: environment ## all tests; ARGS="-k wallet" selects

@@ -59,7 +59,7 @@ class Braze:
         """Sends an API-triggered campaign or Canvas; `body` is as Braze documents it, at most 50 recipients."""
         upstream = self._transport.upstream
         reply = self.relay("POST", SEND_PATHS[kind], timeouts=timeouts, body=body)
-        raise_for_status(upstream, reply, lambda reply: _refusal(upstream, reply))
+        raise_for_status(upstream, reply, _refusal)
         answer = reply.json(upstream)
         if answer.get("message") != "success":
             raise UpstreamRefused(upstream, "no_success", _words(answer))
@@ -76,7 +76,7 @@ class Braze:
         upstream = self._transport.upstream
         query = {"segment_id": segment_id, "length": str(length)} | ({"ending_at": ending_at} if ending_at else {})
         reply = self.relay("GET", "/segments/data_series", timeouts=timeouts, query=query)
-        raise_for_status(upstream, reply, lambda reply: _refusal(upstream, reply))
+        raise_for_status(upstream, reply, _refusal)
         answer = reply.json(upstream)
         try:
             points = [SegmentSize(point["time"][:10], int(point["size"])) for point in answer["data"]]

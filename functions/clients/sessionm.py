@@ -108,7 +108,7 @@ class Sessionm:
 
     def _checked(self, upstream: str, call: Callable[[SessionmCredentials], Reply]) -> dict[str, Any]:
         reply = with_fresh_credentials(self._credentials, call)
-        raise_for_status(upstream, reply, lambda reply: _refusal(upstream, reply))
+        raise_for_status(upstream, reply, refusal)
         body = reply.json(upstream)
         if body.get("status") == "ok":
             return body
@@ -129,7 +129,8 @@ def error_code(body: dict[str, Any]) -> str:
     return code.lower()[:64] if isinstance(code, str) else ""
 
 
-def _refusal(upstream: str, reply: Reply) -> UpstreamRefused:
+def refusal(upstream: str, reply: Reply) -> UpstreamRefused:
+    """A 4xx in SessionM's own code, or by its status when the answer has none."""
     try:
         code = error_code(reply.json(upstream))
     except UpstreamGarbled:

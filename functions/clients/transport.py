@@ -33,6 +33,10 @@ IDLE_SECONDS = 20.0
 # occur). No vendor asks anybody to wait for years, so a large number is a moment.
 _EPOCH_FROM = 1_000_000_000
 
+# The vendor's own word that it failed. Any other 5xx, such as 502 or 504, comes from something in front of the vendor,
+# which may have passed the request on before it gave up.
+_DID_NOTHING = frozenset({500, 503})
+
 _RESET_HEADERS = ("retry-after", "x-ratelimit-retry-after", "x-ratelimit-reset")
 
 
@@ -157,7 +161,10 @@ class Transport:
 
 
 def raise_for_status(
-    upstream: str, reply: Reply, refusal: Callable[[Reply], UpstreamRefused], clock: Callable[[], float] = time.time
+    upstream: str,
+    reply: Reply,
+    refusal: Callable[[str, Reply], UpstreamRefused],
+    clock: Callable[[], float] = time.time,
 ) -> None:
     """Raises the typed error of a status outside 2xx; `refusal` words a plain 4xx the vendor's way.
 
@@ -168,15 +175,17 @@ def raise_for_status(
         return
     if status == 429:
         raise UpstreamThrottled(upstream, retry_after_seconds(reply.headers, clock()))
-    if status >= 500:
+    if status in _DID_NOTHING:
         raise UpstreamUnavailable(upstream, f"status {status}")
+    if status >= 500:
+        raise UpstreamUnknown(upstream, f"status {status}")
     if status in (401, 403):
         raise UpstreamUnauthorized(upstream, f"status {status}")
     if status == 408:
         raise UpstreamUnknown(upstream, "status 408")
     if status < 400:
         raise UpstreamGarbled(upstream, f"status {status}; redirects are not followed")
-    raise refusal(reply)
+    raise refusal(upstream, reply)
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from segment_size.assembly import segment_sizes
-from segment_size.series import SHORT_LENGTH, SegmentSizes, Series
+from segment_size.series import SHORT_LENGTH, SegmentSizes, Series, reason_of
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.errors import BundleError, UpstreamRefused
@@ -72,7 +72,7 @@ def short_answer(sizes: SegmentSizes, options: SizeOptions, deadline: Deadline) 
     try:
         series = sizes.series(options.segment_id, SHORT_LENGTH, None, deadline)
     except BundleError as error:
-        body = _body(options, None, _reason(error))
+        body = _body(options, None, reason_of(error))
         if options.on_error == "retry" and not isinstance(error, UpstreamRefused):
             return Answer(503, body, _RETRY_AFTER)
         return Answer(200, body)
@@ -86,9 +86,9 @@ def vendor_answer(sizes: SegmentSizes, options: SeriesOptions, deadline: Deadlin
     try:
         series = sizes.series(options.segment_id, options.length, options.ending_at, deadline)
     except UpstreamRefused as error:
-        return Answer(200, {"message": error.vendor_message or _reason(error), "data": []})
+        return Answer(200, {"message": error.vendor_message or reason_of(error), "data": []})
     except BundleError as error:
-        return Answer(200, {"message": _reason(error), "data": []})
+        return Answer(200, {"message": reason_of(error), "data": []})
     return Answer(
         200, {"message": "success", "data": [{"time": point.date, "size": point.size} for point in series.sizes]}
     )
@@ -114,10 +114,6 @@ def _body(options: SizeOptions, series: Series | None, reason: str | None) -> di
         else None,
         "meets_min": latest is not None and latest.size >= (options.min or 0),
     }
-
-
-def _reason(error: BundleError) -> str:
-    return "segment_not_found" if isinstance(error, UpstreamRefused) else error.code
 
 
 handle = build(Settings(os.environ))

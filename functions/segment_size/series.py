@@ -10,7 +10,7 @@ from clients.braze import Braze, SegmentSize
 from clients.transport import Timeouts
 from shared.cache import Cache, Entry
 from shared.deadline import Deadline, within
-from shared.errors import BundleError, StoreUnavailable
+from shared.errors import BundleError, StoreUnavailable, UpstreamRefused
 from shared.observability import count, logger
 from shared.retries import REPEATABLE, repeated
 
@@ -18,6 +18,9 @@ from shared.retries import REPEATABLE, repeated
 SHORT_LENGTH = 2
 
 _CONNECT_SECONDS = 0.5
+
+# The deadline itself ends the wait; the socket's own time-out comes after it and only ends the abandoned thread.
+_ABANDONED_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +62,14 @@ class SegmentSizes:
             count("SegmentSizeFetchesFailed")
             if cached is None:
                 raise
-            return Series(cached.value, cached.stored_at, stale=True, reason=error.code)
+            return Series(cached.value, cached.stored_at, stale=True, reason=reason_of(error))
 
     def fetch(self, segment_id: str, length: int, ending_at: str | None, deadline: Deadline) -> Series:
         """Asks Braze and keeps the answer, whatever the cache holds."""
 
         def ask() -> list[SegmentSize]:
-            left = max(0.01, deadline.remaining_seconds())
-            timeouts = Timeouts(min(_CONNECT_SECONDS, left), left)
+            left = deadline.remaining_seconds()
+            timeouts = Timeouts(min(_CONNECT_SECONDS, max(0.01, left)), left + _ABANDONED_SECONDS)
             return self._braze.segment_sizes(segment_id, length=length, ending_at=ending_at, timeouts=timeouts)
 
         sizes = within(deadline, lambda: repeated(ask, REPEATABLE, deadline))
@@ -82,6 +85,11 @@ class SegmentSizes:
         except StoreUnavailable as error:
             logger.warning("cache not read", detail=str(error))
             return None
+
+
+def reason_of(error: BundleError) -> str:
+    """The one thing Braze can refuse in a checked request is the segment."""
+    return "segment_not_found" if isinstance(error, UpstreamRefused) else error.code
 
 
 def _key(segment_id: str, length: int, ending_at: str | None) -> str:

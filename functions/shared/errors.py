@@ -15,7 +15,7 @@
         ├── UpstreamUnreachable   no connection, so nothing was sent: safe to repeat
         ├── UpstreamUnknown       sent, but no complete answer: the vendor may or may not have acted
         ├── UpstreamThrottled     429; carries the wait the vendor asked for, in seconds
-        ├── UpstreamUnavailable   5xx: the vendor failed
+        ├── UpstreamUnavailable   500 or 503: the vendor failed, and did nothing
         ├── UpstreamUnauthorized  401 or 403 even with a fresh credential: ours to mend, nothing was done
         ├── UpstreamGarbled       answered, but not in the documented shape
         └── UpstreamRefused       a documented, permanent no; carries the vendor's code
@@ -110,7 +110,7 @@ class UpstreamUnreachable(UpstreamError):
 
 
 class UpstreamUnknown(UpstreamError):
-    code = "upstream_timeout"
+    code = "upstream_no_answer"
 
 
 class UpstreamThrottled(UpstreamError):

@@ -1,7 +1,7 @@
 """API Gateway events in, answers out, and the one place where an error becomes a status code.
 
 API Gateway has already matched the route, so a handler is a table of route keys ("POST /tags") and functions. Status
-codes speak to Braze's webhook retries: 429 and 503 mean "send it again", 400, 403, 404, 413 and 415 "never again".
+codes speak to Braze's webhook retries: 429 and 5xx mean "send it again", every other 4xx "never again".
 """
 
 from __future__ import annotations
@@ -165,8 +165,9 @@ def error_answer(error: BundleError) -> Answer:
             wait_seconds=_RETRY_AFTER_SECONDS,
         )
     if isinstance(error, UpstreamUnknown | DeadlineExceeded):
+        # No 5xx, for Braze's webhooks and most clients repeat those, and the vendor may have acted.
         return _refusal(
-            504, error.code, str(error), "The vendor may or may not have acted: look before you send it again."
+            409, error.code, str(error), "The vendor may or may not have acted: look before you send it again."
         )
     logger.error("failed", code=error.code, detail=str(error))
     if isinstance(error, UpstreamError):

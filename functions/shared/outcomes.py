@@ -15,6 +15,11 @@ class State(StrEnum):
     UNKNOWN = "unknown"  # the vendor may or may not have acted; never repeated by itself
 
 
+def seen_from_outside(state: State) -> State:
+    """What a caller is told: an entry a worker has in hand is still to be sent, as far as anybody else can tell."""
+    return State.QUEUED if state is State.SENDING else state
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """`reason` is a code, as in "user_not_found"; `detail` a sentence; `dispatch_id` and `notice` are Braze's."""

@@ -17,7 +17,7 @@ from shared.errors import InvalidInput
 from shared.http import Answer, Handler, Request, http_handler
 from shared.ledger import Ledger
 from shared.observability import count
-from shared.outcomes import State
+from shared.outcomes import State, seen_from_outside
 from shared.queues import Queue
 from shared.validation import convert
 from trigger_relay import fields
@@ -71,7 +71,7 @@ def trigger_of(payload: dict[str, Any], identity: str, broadcast_allowed: Contai
     check_properties(kind, properties)
     event_id = next((properties[name] for name in fields.EVENT_NAMES if properties.get(name)), None)
     if identity:
-        known_by = msgspec.json.encode([kind, target_id, identity])
+        known_by = msgspec.json.encode([kind, target_id, member, email, identity])
     elif event_id is not None:
         known_by = msgspec.json.encode([kind, target_id, member, email, event_id])
     else:
@@ -95,9 +95,9 @@ def build(settings: Settings) -> Handler:
         payload = fields.parse(request.json_bytes())
         trigger = trigger_of(payload, request.headers.get("idempotency-key", ""), broadcast_allowed)
         known = ledger.enter(trigger.trigger_id)
-        state = known.state if known else State.QUEUED
+        state = seen_from_outside(known.state) if known else State.QUEUED
         if state is State.QUEUED:
-            # Also for a repeat: the first request may have died right before this line. Delivery sends once.
+            # Also for a repeat: the first request may have died before this line. Delivery sends once.
             queue.send([msgspec.json.encode(trigger).decode()])
         if known is None:
             count("TriggersAccepted")

@@ -9,7 +9,7 @@ from shared.config import Settings
 from shared.errors import NotFound
 from shared.http import Answer, Handler, Request, http_handler
 from shared.ledger import Ledger
-from shared.outcomes import State
+from shared.outcomes import seen_from_outside
 
 
 def build(settings: Settings) -> Handler:
@@ -24,14 +24,12 @@ def build(settings: Settings) -> Handler:
                 field="trigger_id",
                 hint="Ids are kept for 15 days; see the answer of POST /triggers.",
             )
-        # A trigger a worker has in hand is still to be sent, as far as anybody outside can tell.
-        state = State.QUEUED if outcome.state is State.SENDING else outcome.state
         return Answer(
             200,
             {
                 "ok": True,
                 "trigger_id": trigger_id,
-                "state": state.value,
+                "state": seen_from_outside(outcome.state).value,
                 "dispatch_id": outcome.dispatch_id or None,
                 "notice": outcome.notice or None,
                 "reason": outcome.reason or None,

@@ -16,11 +16,11 @@ import msgspec
 from msgspec import Meta
 
 import wiring
-from clients.sessionm import GET_USER_OFFERS, Sessionm
-from clients.transport import Reply, Timeouts
+from clients.sessionm import GET_USER_OFFERS, Sessionm, refusal
+from clients.transport import Reply, Timeouts, raise_for_status
 from shared.config import Settings
 from shared.deadline import Deadline, within
-from shared.errors import BundleError, InvalidInput, UpstreamGarbled, UpstreamRefused, UpstreamUnavailable
+from shared.errors import BundleError, InvalidInput, UpstreamGarbled, UpstreamRefused
 from shared.fields import Culture, UserId
 from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import count, logger
@@ -32,6 +32,7 @@ from wallet_proxy.wallet import MAX_OFFERS_BYTES, OFFER_FIELDS, empty_wallet, wa
 # Time kept for shaping and for the way back to Braze.
 _ANSWER_RESERVE_SECONDS = 0.1
 _CONNECT_SECONDS = 0.5
+_ABANDONED_SECONDS = 0.25
 _RETRY_AFTER = {"Retry-After": "5"}
 
 # Offers asked for at least, so that the soonest to expire are found among all that a member usually has.
@@ -79,7 +80,7 @@ class WalletReader:
             )
 
         payload = within(deadline, lambda: repeated(ask, REPEATABLE, deadline))
-        return wallet_of(payload, limit=options.limit, fields=fields)
+        return wallet_of(payload, limit=options.limit, fields=fields, now=datetime.now(UTC))
 
     def vendor_answer(self, body: UserOffersBody, deadline: Deadline) -> bytes:
         """SessionM's own answer, byte for byte, when it is one that Braze will let a template see."""
@@ -93,14 +94,11 @@ class WalletReader:
 
         def ask() -> Reply:
             reply = self._sessionm.connect(GET_USER_OFFERS, request, _timeouts(deadline))
-            if reply.status >= 500:
-                raise UpstreamUnavailable("SessionM Connect", f"status {reply.status}")
+            raise_for_status("SessionM Connect", reply, refusal)
+            reply.json("SessionM Connect")
             return reply
 
         reply = within(deadline, lambda: repeated(ask, REPEATABLE, deadline))
-        if reply.status >= 300:
-            raise UpstreamRefused("SessionM Connect", f"status_{reply.status}")
-        reply.json("SessionM Connect")
         if len(reply.content) > MAX_OFFERS_BYTES:
             raise UpstreamGarbled("SessionM Connect", "more than Braze takes; ask for fewer offers with take")
         return reply.content
@@ -152,8 +150,9 @@ def vendor_answer(reader: WalletReader, body: UserOffersBody, deadline: Deadline
 
 
 def _timeouts(deadline: Deadline) -> Timeouts:
-    left = max(0.01, deadline.remaining_seconds())
-    return Timeouts(min(_CONNECT_SECONDS, left), left)
+    # The deadline itself ends the wait; the socket's own time-out comes after it and only ends the abandoned thread.
+    left = deadline.remaining_seconds()
+    return Timeouts(min(_CONNECT_SECONDS, max(0.01, left)), left + _ABANDONED_SECONDS)
 
 
 def _offer_fields(listed: str) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -27,22 +28,27 @@ _OFFER_FIELDS: Mapping[str, tuple[str, ...]] = {
     "redeemable": ("is_redeemable", "redeemable"),
 }
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
 OFFER_FIELDS = frozenset(_OFFER_FIELDS)
 
 
-def wallet_of(payload: Mapping[str, Any], *, limit: int, fields: frozenset[str]) -> dict[str, Any]:
+def wallet_of(payload: Mapping[str, Any], *, limit: int, fields: frozenset[str], now: datetime) -> dict[str, Any]:
     """The short dialect's facts from a `get_user_offers` payload, at most `limit` offers, soonest to expire first.
 
-    Keys: `available_points`, `total_points`, `offer_count` (all the member has), `truncated`, `offers`. Raises
-    `UpstreamGarbled` when SessionM's answer is not of the documented shape.
+    Offers expired at `now` are left out: SessionM may list them a while longer. Keys: `available_points`,
+    `total_points`, `offer_count` (all the member has, fetched or not), `truncated`, `offers`. Raises `UpstreamGarbled`
+    when SessionM's answer is not of the documented shape.
     """
     user_offers = payload.get("user_offers")
     if not isinstance(user_offers, list) or not all(isinstance(offer, dict) for offer in user_offers):
         raise UpstreamGarbled("SessionM Connect", "user_offers is no list of objects")
-    shaped = sorted((_offer_of(offer) for offer in user_offers), key=_expiry)[:limit]
-    kept = _within_bytes([{name: offer[name] for name in offer if name in fields} for offer in shaped])
+    live = [offer for offer in map(_offer_of, user_offers) if (_expires_at(offer) or _NEVER) > now]
+    live.sort(key=lambda offer: _expires_at(offer) or _NEVER)
+    kept = _within_bytes([{name: offer[name] for name in offer if name in fields} for offer in live[:limit]])
     total_records = payload.get("total_records")
-    offer_count = total_records if isinstance(total_records, int) else len(user_offers)
+    not_fetched = max(0, total_records - len(user_offers)) if isinstance(total_records, int) else 0
+    offer_count = len(live) + not_fetched
     return {
         "available_points": _number(payload.get("available_points")),
         "total_points": _number(payload.get("total_points")),
@@ -74,10 +80,13 @@ def _first_media_uri(media: Any) -> str | None:
     return None
 
 
-def _expiry(offer: Mapping[str, Any]) -> tuple[bool, str]:
-    """Sorts ISO 8601 dates as text, and offers without one last."""
-    expires_at = offer["expires_at"]
-    return (not isinstance(expires_at, str), expires_at if isinstance(expires_at, str) else "")
+def _expires_at(offer: Mapping[str, Any]) -> datetime | None:
+    """The moment of expiry; None when there is none, or none that is ISO 8601. Without a zone it is taken as UTC."""
+    try:
+        moment = datetime.fromisoformat(offer["expires_at"])
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _within_bytes(offers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
