@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     invoke.add_argument("--in-process", action="store_true", help="on this machine's Python, without Docker")
     commands.add_parser("sam-demo", help="the demo's HTTP calls through sam local in Docker, compared with ours")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     try:
         if given.command == "run":

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 STACK_NAME: Final = "local"
 ACCOUNT_ID: Final = "123456789012"  # moto's
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_SESSION_TOKEN": "local"}
+_SERVER: Final = Path(__file__).with_name("moto_server.py")
 # What is deployed, and the property that names it.
 _STORAGE: Final = {
     "AWS::SQS::Queue": "QueueName",
@@ -44,12 +45,15 @@ _STORAGE: Final = {
 
 
 class MotoServer:
-    """moto in a process of its own. `host` is the address to bind, `port` 0 picks a free one."""
+    """moto in a process of its own. `host` is the address to bind, `port` 0 picks a free one.
 
-    def __init__(self, log_path: Path, host: str = "127.0.0.1", port: int = 0) -> None:
+    With `postpone_scale` below 1 a message whose visibility is changed comes back that much sooner.
+    """
+
+    def __init__(self, log_path: Path, host: str = "127.0.0.1", port: int = 0, postpone_scale: float = 1.0) -> None:
         self._log: IO[bytes] = log_path.open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).with_name("moto_server.py")), host, str(port)],
+            [sys.executable, "-P", str(_SERVER), host, str(port), str(postpone_scale)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -22,34 +22,26 @@ import json
 import logging
 import os
 import time
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from infra.local import views
+from infra.local import vendors, views
 from infra.local.async_invoke import AsyncInvoker
 from infra.local.aws import Clients, Deployment, MotoServer, deploy, make_rules, put_secrets
 from infra.local.event_rules import RulePoller, Schedules
 from infra.local.event_sources import QueuePoller
 from infra.local.front import Front
 from infra.local.runtime import Runtime, Settings
-from infra.local.settings import (
-    CALLERS,
-    CAMPAIGN_ID,
-    CANVAS_ID,
-    SEGMENT_ID,
-    BundleSettings,
-    caller_key,
-)
+from infra.local.settings import CALLERS, BundleSettings, caller_key
 from infra.local.simulators import BrazeSimulator, Member, SessionmSimulator
 from infra.local.template import Template
 
 __all__ = ["BundleSettings", "LocalBundle"]
 
-BRAZE_KEY: Final = "local-braze-key"
 STATE_FILE: Final = "bundle.json"
 EXAMPLE_KEY: Final = "imports/example.csv"
 
@@ -99,16 +91,18 @@ class LocalBundle:
         logs = settings.state_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         threads = undo.enter_context(ExitStack())
-        moto = MotoServer(logs / "moto.log", settings.host, settings.ports.aws)
+        moto = MotoServer(logs / "moto.log", settings.host, settings.ports.aws, settings.postpone_scale)
         undo.callback(moto.stop)
         self._start_vendors(undo)
-        template = Template.load(settings.template_path, self._parameters())
+        template = Template.load(
+            settings.template_path, vendors.parameters(self.sessionm_url, self.braze_url) | dict(settings.parameters)
+        )
         self._functions = views.functions(template)
         self._ids = {function.name: logical_id for logical_id, function in self._functions.items()}
         self.aws_url = moto.url
         self.clients = Clients.at(self.aws_url)
         self.deployment = deploy(template, self.clients, settings.queue_overrides)
-        put_secrets(self.clients, self.deployment, self._secrets())
+        put_secrets(self.clients, self.deployment, vendors.secrets(self.callers, self.sessionm))
 
         self.runtime = Runtime(
             self._functions,
@@ -135,16 +129,12 @@ class LocalBundle:
 
     def _start_vendors(self, undo: ExitStack) -> None:
         settings = self.settings
-        scale = settings.latency_scale
-        self.sessionm = SessionmSimulator(settings.host, settings.ports.sessionm, latency_scale=scale)
-        self.braze = BrazeSimulator(settings.host, settings.ports.braze, api_key=BRAZE_KEY, latency_scale=scale)
+        self.sessionm, self.braze = vendors.simulators(settings)
         for simulator in (self.sessionm, self.braze):
             simulator.start()
             undo.callback(simulator.stop)
         self.members = self.sessionm.seed(settings.members)
-        self.braze.add_campaign(CAMPAIGN_ID)
-        self.braze.add_canvas(CANVAS_ID)
-        self.braze.add_segment(SEGMENT_ID)
+        vendors.seed_braze(self.braze)
 
     def _start_events(self, template: Template, undo: ExitStack, threads: ExitStack) -> None:
         deployment, sqs, invoke = self.deployment, self.clients.sqs, self.runtime.invoke
@@ -153,7 +143,7 @@ class LocalBundle:
         undo.callback(self._invoker.ask_to_stop)
         rules = views.rules(template)
         # The example that infra/events/tag-csv-import.json speaks of, before anybody watches the bucket.
-        self.clients.s3.put_object(Bucket=self.bucket, Key=EXAMPLE_KEY, Body=self._example_csv())
+        self.clients.s3.put_object(Bucket=self.bucket, Key=EXAMPLE_KEY, Body=vendors.example_csv(self.members))
         rule_queues = make_rules(template, self.clients, deployment)
         pollers: list[QueuePoller | RulePoller] = [
             RulePoller(sqs, rule_queues[rule.logical_id], self._functions[rule.function], self._invoker)
@@ -184,12 +174,12 @@ class LocalBundle:
     @property
     def sessionm_url(self) -> str:
         """SessionM as the functions reach it, Core and Connect alike."""
-        return _local(self.sessionm.url)
+        return vendors.local_url(self.sessionm)
 
     @property
     def braze_url(self) -> str:
         """Braze as the functions reach it."""
-        return _local(self.braze.url)
+        return vendors.local_url(self.braze)
 
     @property
     def function_names(self) -> list[str]:
@@ -295,40 +285,3 @@ class LocalBundle:
 
     def _send(self, queue: str, body: str) -> None:
         self.clients.sqs.send_message(QueueUrl=self.deployment.queue_urls[queue], MessageBody=body)
-
-    def _example_csv(self) -> bytes:
-        lines = ["user_id,tags,ttl", *(f"{member.user_id},example,2592000" for member in self.members[:3])]
-        return "\n".join(lines).encode() + b"\n"
-
-    def _parameters(self) -> dict[str, str]:
-        return {
-            "SessionmCoreUrl": self.sessionm_url,
-            "SessionmConnectUrl": self.sessionm_url,
-            "BrazeRestUrl": self.braze_url,
-            "SegmentIds": SEGMENT_ID,
-            **self.settings.parameters,
-        }
-
-    def _secrets(self) -> dict[str, dict[str, Any]]:
-        core_key, core_secret = _basic_pair(self.sessionm.core_authorization)
-        return {
-            "CallersSecret": {
-                "callers": {name: {"key": self.callers[name], "allows": list(CALLERS[name])} for name in CALLERS}
-            },
-            "SessionmSecret": {
-                "core_api_key": core_key,
-                "core_api_secret": core_secret,
-                "connect_authorization": self.sessionm.connect_authorization,
-                "retailer_id": self.sessionm.retailer_id,
-            },
-            "BrazeSecret": {"rest_api_key": BRAZE_KEY},
-        }
-
-
-def _local(url: str) -> str:
-    return url.replace("0.0.0.0", "127.0.0.1")
-
-
-def _basic_pair(authorization: str) -> tuple[str, str]:
-    name, _, secret = b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
-    return name, secret

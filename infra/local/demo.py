@@ -117,7 +117,7 @@ def triggers(bundle: LocalBundle, telling: Telling) -> None:
     telling.title("3. Triggers: a SessionM template makes Braze send, once")
     for kind, target_id in (("campaign", CAMPAIGN_ID), ("canvas", CANVAS_ID)):
         member = bundle.members[3 if kind == "campaign" else 4]
-        payload = _template_payload(kind, target_id, member.user_id)
+        payload = template_payload(kind, target_id, member.user_id)
         before = len(bundle.braze.sends)
         telling.sent(f"POST /triggers {shortened(payload)}")
         answer = requests.post(
@@ -188,7 +188,7 @@ def _connected_content(
     return shown
 
 
-def _template_payload(kind: str, target_id: str, user_id: str) -> str:
+def template_payload(kind: str, target_id: str, user_id: str) -> str:
     """What a SessionM message template sends, with the comma that the documented sample leaves before the brace."""
     fields = {
         f"braze_{kind}_id": target_id,

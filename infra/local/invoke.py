@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from infra.local import sam_local, views
+from infra.local import views
 from infra.local.bundle import STATE_FILE
 from infra.local.environment import FunctionError
 from infra.local.runtime import Runtime, Settings
+from infra.local.sam_local import CannotRun
+from infra.local.sam_local import invoke as invoke_in_container
 from infra.local.settings import ROOT, STATE_DIR
 from infra.local.template import Template
 
@@ -33,8 +35,8 @@ def invoke(name: str, event_path: Path | None = None, in_process: bool = False) 
         event = _read(event_path or EVENTS / f"{name}.json")
         running = _running_bundle()
         if not in_process:
-            return sam_local.invoke(functions[name], event, running)
-    except (CannotInvoke, sam_local.CannotRun) as error:
+            return invoke_in_container(functions[name], event, running)
+    except (CannotInvoke, CannotRun) as error:
         print(error, file=sys.stderr)
         return 2
     return _in_process(functions[name], event, running)

@@ -1,6 +1,6 @@
 """The process that plays SQS, DynamoDB, S3, Secrets Manager, CloudFormation and EventBridge: moto behind one port.
 
-Started by `infra.local.aws` as ``python -P moto_server.py HOST PORT``. Prints the port it listens on, then serves
+Started by `infra.local.aws` as ``python -P moto_server.py HOST PORT SCALE``. Prints the port it listens on, then serves
 until its standard input closes, which also happens when the parent is killed. State lives in memory and dies with the
 process.
 
@@ -18,8 +18,9 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from moto.core.utils import unix_time_millis
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from moto.sqs.models import Queue, SQSBackend
+from moto.sqs.models import Message, Queue, SQSBackend
 from werkzeug.serving import make_server
 
 _one_call_at_a_time = threading.Lock()
@@ -47,6 +48,13 @@ def _never_expired(_backend: SQSBackend, _queue_name: str, _message: object) -> 
     return True
 
 
+def _scaled(scale: float) -> Callable[[Message, int], None]:
+    def change_visibility(message: Message, visibility_timeout: int) -> None:
+        message.visible_at = unix_time_millis() + visibility_timeout * 1000 * scale
+
+    return change_visibility
+
+
 def _import_ahead() -> None:
     import moto.cloudformation.parsing
     import moto.dynamodb.responses
@@ -55,22 +63,27 @@ def _import_ahead() -> None:
     import moto.secretsmanager.responses  # noqa: F401
 
 
-def main(host: str, port: int) -> None:
-    """Serve on `host` and `port` (0 for any) until standard input closes."""
+def main(host: str, port: int, scale: float) -> None:
+    """Serve on `host` and `port` (0 for any) until standard input closes.
+
+    What ChangeMessageVisibility sets is multiplied by `scale`, for tests that wait for a postponed message.
+    """
     os.environ.setdefault(
         "MOTO_SQS_ENFORCE_STRICT_QUEUE_PURGE_BEHAVIOUR", "false"
     )  # tests purge more than once a minute
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     Queue.wait_for_messages = _wait_without_the_lock  # type: ignore[assignment]
     SQSBackend.is_message_valid_based_on_retention_period = _never_expired  # type: ignore[assignment]
+    if scale != 1:
+        Message.change_visibility = _scaled(scale)  # type: ignore[assignment]
     application = DomainDispatcherApplication(create_backend_app)
     server = make_server(host, port, _atomic(application), threaded=True, request_handler=MotoRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_address[1], flush=True)
-    _import_ahead()
+    threading.Thread(target=_import_ahead, daemon=True).start()
     sys.stdin.buffer.read()
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))

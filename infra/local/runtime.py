@@ -139,11 +139,15 @@ class Runtime:
         """
         names = list(self._pools if functions is None else functions)
         with ThreadPoolExecutor(max(1, len(names))) as threads:
-            for outcome in [threads.submit(self._pools[name].warm) for name in names]:
-                if isinstance(outcome.exception(), FunctionError):
-                    _log.warning("%s", outcome.exception())
-                else:
-                    outcome.result()
+            try:
+                for outcome in [threads.submit(self._pools[name].warm) for name in names]:
+                    if isinstance(outcome.exception(), FunctionError):
+                        _log.warning("%s", outcome.exception())
+                    else:
+                        outcome.result()
+            except BaseException:  # Ctrl-C does not wait for imports
+                self.stop()
+                raise
 
     def kill(self, function: str) -> int:
         """Kill every environment of `function`, busy or not, as a lost host would. Returns how many there were."""

@@ -57,7 +57,8 @@ class BundleSettings:
 
     `host`: address to bind, ``0.0.0.0`` for callers in containers. `parameters`: template parameters by name.
     `state_dir`: where logs and `bundle.json` go. `code_root`: the functions' code, source or built. `queue_overrides`:
-    see `infra.local.aws.deploy`. `authorizer_ttl_seconds`: None for the template's, 0 for no memory. `latency_scale`:
+    see `infra.local.aws.deploy`. `postpone_scale`: below 1, a message that a worker postpones comes back that
+    much sooner. `authorizer_ttl_seconds`: None for the template's, 0 for no memory. `latency_scale`:
     1 for the vendors' usual answer times, 0 for none. `members`: how many loyalty members to make up. `warm`: wait at
     the start until every function has an environment, so that the first call is no cold one.
     """
@@ -70,6 +71,7 @@ class BundleSettings:
     template_path: Path = TEMPLATE_PATH
     max_environments: int = MAX_ENVIRONMENTS
     queue_overrides: Mapping[str, Any] = field(default_factory=dict)
+    postpone_scale: float = 1.0
     retry_waits_seconds: Sequence[float] = RETRY_WAITS_SECONDS
     authorizer_ttl_seconds: int | None = None
     latency_scale: float = 1.0

@@ -12,6 +12,9 @@ from tests.end_to_end.support import Caller
 # After this long a dead worker's messages are handed to another; the template's twelve minutes are too long to watch.
 DEAD_WORKER_SECONDS = 6
 
+# A delivery that failed is tried again after 1.5 s instead of half a minute.
+POSTPONE_SCALE = 0.05
+
 
 @pytest.fixture(scope="session")
 def running_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBundle]:
@@ -19,6 +22,7 @@ def running_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBu
         state_dir=tmp_path_factory.mktemp("bundle"),
         latency_scale=0.05,
         queue_overrides={"VisibilityTimeout": DEAD_WORKER_SECONDS},
+        postpone_scale=POSTPONE_SCALE,
     )
     with LocalBundle(settings) as bundle:
         yield bundle

@@ -24,7 +24,7 @@ def test_a_burst_of_webhooks_becomes_tags_to_the_last(bundle: LocalBundle, braze
 def test_tags_and_triggers_wait_out_vendors_that_are_down(
     bundle: LocalBundle, braze_webhook: Caller, sessionm_template: Caller
 ) -> None:
-    # Long enough down that the immediate retry fails as well, and the queue has to bring them back half a minute later.
+    # Long enough down that the immediate retry fails as well, and the queue has to bring them back.
     bundle.sessionm.faults.add("POST /priv/*", Status(503), times=2)
     bundle.braze.faults.add("POST /campaigns/*", Status(500), times=2)
     member = bundle.members[0]
