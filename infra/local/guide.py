@@ -84,7 +84,7 @@ def _snippets(bundle: LocalBundle) -> Iterator[str]:
     yield f"    {{% connected_content {content}/wallet"
     yield "       :method post :basic_auth bundle :content_type application/json :body {{body}} :save wallet %}"
     yield "    {% if wallet.ok %}You have {{wallet.available_points}} points and {{wallet.offer_count}} offers."
-    yield "    {% else %}{% abort_message('no wallet: ' | append: wallet.reason) %}{% endif %}"
+    yield "    {% else %}{% abort_message('no wallet') %}{% endif %}"
     yield ""
     yield "  Wallet by GET:"
     yield ""
