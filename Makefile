@@ -71,7 +71,7 @@ requirements: environment ## pin requirements.in again; UPGRADE=1 to the newest 
 	@sh infra/bootstrap
 
 clean: ## remove everything that is not in git, except your deployment's answers
-	@rm -rf .venv .venv-lock .aws-sam .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
+	@rm -rf .venv .venv-lock .aws-sam .bench .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
 	@find functions infra tests -name __pycache__ -prune -exec rm -rf {} +
 
 environment:

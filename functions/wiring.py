@@ -15,10 +15,9 @@ from shared.secrets import Secret
 
 def sessionm(settings: Settings, *, connections: int) -> Sessionm:
     """A client that keeps up to `connections` connections open to each of Core and Connect."""
-    session = pooled_session(connections)
     return Sessionm(
-        core=Transport("SessionM Core", settings.text("SESSIONM_CORE_URL"), session),
-        connect=Transport("SessionM Connect", settings.text("SESSIONM_CONNECT_URL"), session),
+        core=Transport("SessionM Core", settings.text("SESSIONM_CORE_URL"), pooled_session(connections)),
+        connect=Transport("SessionM Connect", settings.text("SESSIONM_CONNECT_URL"), pooled_session(connections)),
         credentials=Secret(aws.secretsmanager(), settings.text("SESSIONM_SECRET_ID"), SessionmCredentials),
     )
 

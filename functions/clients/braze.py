@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from clients.credentials import Credentials, Token, with_fresh_credentials
 from clients.transport import Reply, Timeouts, Transport, raise_for_status
+from clients.vocabulary import TargetKind
 from shared.errors import UpstreamGarbled, UpstreamRefused
-
-TargetKind = Literal["campaign", "canvas"]
 
 SEND_PATHS: Mapping[TargetKind, str] = {"campaign": "/campaigns/trigger/send", "canvas": "/canvas/trigger/send"}
 
@@ -45,6 +44,11 @@ class SegmentSize:
     """The estimated size of a segment on a day (`date` as YYYY-MM-DD)."""
 
     date: str
+    size: int
+
+
+class _DataPoint(msgspec.Struct):
+    time: str
     size: int
 
 
@@ -79,10 +83,10 @@ class Braze:
         raise_for_status(upstream, reply, _refusal)
         answer = reply.json(upstream)
         try:
-            points = [SegmentSize(point["time"][:10], int(point["size"])) for point in answer["data"]]
-        except (KeyError, TypeError, ValueError):
+            points = msgspec.convert(answer["data"], list[_DataPoint])
+        except (KeyError, msgspec.ValidationError):
             raise UpstreamGarbled(upstream, "the answer has no data series") from None
-        return sorted(points, key=lambda point: point.date)
+        return sorted((SegmentSize(point.time[:10], point.size) for point in points), key=lambda size: size.date)
 
     def relay(
         self,

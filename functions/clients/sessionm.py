@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from clients.credentials import Credentials, Token, with_fresh_credentials
 from clients.transport import Reply, Timeouts, Transport, path_of, raise_for_status
-from shared.errors import UpstreamGarbled, UpstreamRefused, UpstreamUnauthorized, UpstreamUnavailable
-
-MemberKind = Literal["user_id", "external_id"]
+from clients.vocabulary import Member
+from shared.errors import UpstreamError, UpstreamGarbled, UpstreamRefused, UpstreamUnauthorized, UpstreamUnavailable
 
 GET_USER_OFFERS = "/offers/api/2.0/offers/get_user_offers"
 
@@ -40,14 +38,6 @@ class SessionmCredentials(msgspec.Struct, frozen=True):
 
     def connect_basic(self) -> str:
         return "Basic " + self.connect_authorization.removeprefix("Basic ").strip()
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member by SessionM's own user id (a GUID) or by an external id."""
-
-    kind: MemberKind
-    id: str
 
 
 class Sessionm:
@@ -129,13 +119,15 @@ def error_code(body: dict[str, Any]) -> str:
     return code.lower()[:64] if isinstance(code, str) else ""
 
 
-def refusal(upstream: str, reply: Reply) -> UpstreamRefused:
-    """A 4xx in SessionM's own code, or by its status when the answer has none."""
+def refusal(upstream: str, reply: Reply) -> UpstreamError:
+    """A 4xx in SessionM's own words. One without is not SessionM's: a wrong host, or something in front of it."""
     try:
-        code = error_code(reply.json(upstream))
+        body = reply.json(upstream)
     except UpstreamGarbled:
-        code = ""
-    return UpstreamRefused(upstream, code or f"status_{reply.status}")
+        body = {}
+    if body.get("status") != "error":
+        return UpstreamUnavailable(upstream, f"status {reply.status}, but not in SessionM's words")
+    return UpstreamRefused(upstream, error_code(body) or f"status_{reply.status}")
 
 
 def _tags_path(app_key: str, member: Member) -> str:

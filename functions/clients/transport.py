@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import ClosedPoolError, MaxRetryError, NewConnectionError, SSLError
 
 from shared.errors import (
     UpstreamError,
     UpstreamGarbled,
-    UpstreamRefused,
     UpstreamThrottled,
     UpstreamUnauthorized,
     UpstreamUnavailable,
@@ -106,6 +108,7 @@ class Transport:
         self._max_answer_bytes = max_answer_bytes
         self._clock = clock
         self._last_used = clock()
+        self._idle_check = Lock()
 
     def send(
         self,
@@ -149,10 +152,11 @@ class Transport:
         return bytes(content)
 
     def _drop_idle_connections(self) -> None:
-        now = self._clock()
-        if now - self._last_used > IDLE_SECONDS:
-            self._session.close()
-        self._last_used = now
+        with self._idle_check:
+            now = self._clock()
+            if now - self._last_used > IDLE_SECONDS:
+                self._session.close()
+            self._last_used = now
 
     def _failure(self, error: requests.RequestException) -> UpstreamError:
         if _nothing_was_sent(error):
@@ -163,7 +167,7 @@ class Transport:
 def raise_for_status(
     upstream: str,
     reply: Reply,
-    refusal: Callable[[str, Reply], UpstreamRefused],
+    refusal: Callable[[str, Reply], UpstreamError],
     clock: Callable[[], float] = time.time,
 ) -> None:
     """Raises the typed error of a status outside 2xx; `refusal` words a plain 4xx the vendor's way.
@@ -191,12 +195,24 @@ def raise_for_status(
 def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
     """The wait a vendor asks for, in seconds, from any of the headers in use; None when it names none."""
     for name in _RESET_HEADERS:
-        try:
-            value = float(headers.get(name, ""))
-        except ValueError:
-            continue
-        return max(0.0, value - now) if value >= _EPOCH_FROM else max(0.0, value)
+        wait = _wait(headers.get(name, ""), now)
+        if wait is not None:
+            return max(0.0, wait)
     return None
+
+
+def _wait(text: str, now: float) -> float | None:
+    """Seconds from a number of them, from an epoch second, or from an HTTP date (RFC 9110)."""
+    try:
+        value = float(text)
+    except ValueError:
+        try:
+            return parsedate_to_datetime(text).timestamp() - now
+        except ValueError:
+            return None
+    if not math.isfinite(value):
+        return None
+    return value - now if value >= _EPOCH_FROM else value
 
 
 def _nothing_was_sent(error: requests.RequestException) -> bool:
@@ -206,4 +222,4 @@ def _nothing_was_sent(error: requests.RequestException) -> bool:
     reason = cause.reason if isinstance(cause, MaxRetryError) else cause
     if isinstance(reason, SSLError) and reason.args:
         return isinstance(reason.args[0], ssl.SSLCertVerificationError)
-    return isinstance(reason, NewConnectionError)
+    return isinstance(reason, NewConnectionError | ClosedPoolError)

@@ -10,7 +10,7 @@ from clients.braze import Braze, SegmentSize
 from clients.transport import Timeouts
 from shared.cache import Cache, Entry
 from shared.deadline import Deadline, within
-from shared.errors import BundleError, StoreUnavailable, UpstreamRefused
+from shared.errors import BundleError, DeadlineExceeded, StoreUnavailable, UpstreamRefused
 from shared.observability import count, logger
 from shared.retries import REPEATABLE, repeated
 
@@ -18,6 +18,9 @@ from shared.retries import REPEATABLE, repeated
 SHORT_LENGTH = 2
 
 _CONNECT_SECONDS = 0.5
+
+# The cache answers in milliseconds, or is no use: it must not take the time Braze needs.
+_CACHE_SECONDS = 0.3
 
 # The deadline itself ends the wait; the socket's own time-out comes after it and only ends the abandoned thread.
 _ABANDONED_SECONDS = 0.25
@@ -51,7 +54,7 @@ class SegmentSizes:
     def series(self, segment_id: str, length: int, ending_at: str | None, deadline: Deadline) -> Series:
         """Raises the `UpstreamError` or `DeadlineExceeded` that kept us from Braze if the cache has nothing either."""
         key = _key(segment_id, length, ending_at)
-        cached = self._cached(key)
+        cached = self._cached(key, deadline)
         if cached is not None and self._clock() - cached.stored_at < self._fresh_seconds:
             count("SegmentSizeCacheHits")
             return Series(cached.value, cached.stored_at)
@@ -74,16 +77,16 @@ class SegmentSizes:
 
         sizes = within(deadline, lambda: repeated(ask, REPEATABLE, deadline))
         try:
-            self._cache.put(_key(segment_id, length, ending_at), sizes)
-        except StoreUnavailable as error:
-            logger.warning("segment size not cached", detail=str(error))
+            within(deadline.sooner(_CACHE_SECONDS), lambda: self._cache.put(_key(segment_id, length, ending_at), sizes))
+        except (StoreUnavailable, DeadlineExceeded) as error:
+            logger.warning("segment size not cached", code=error.code, detail=str(error))
         return Series(sizes, self._clock())
 
-    def _cached(self, key: str) -> Entry[list[SegmentSize]] | None:
+    def _cached(self, key: str, deadline: Deadline) -> Entry[list[SegmentSize]] | None:
         try:
-            return self._cache.get(key)
-        except StoreUnavailable as error:
-            logger.warning("cache not read", detail=str(error))
+            return within(deadline.sooner(_CACHE_SECONDS), lambda: self._cache.get(key))
+        except (StoreUnavailable, DeadlineExceeded) as error:
+            logger.warning("cache not read", code=error.code, detail=str(error))
             return None
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from shared.errors import DeadlineExceeded
 
@@ -23,33 +23,62 @@ class Deadline:
     def remaining_seconds(self) -> float:
         return max(0.0, self._at - self._clock())
 
+    def sooner(self, budget_seconds: float) -> Deadline:
+        """This deadline, or one `budget_seconds` from now if that is earlier."""
+        return Deadline(min(budget_seconds, self.remaining_seconds()), self._clock)
+
     def passed(self) -> bool:
         return self.remaining_seconds() <= 0
+
+
+class _Runner:
+    """A thread that makes one call after the other, until a call outlives its deadline and it is left behind."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Callable[[], Any], SimpleQueue[Any]] | None] = SimpleQueue()
+        Thread(target=self._work, daemon=True).start()
+
+    def start(self, call: Callable[[], Result]) -> SimpleQueue[tuple[Result | None, BaseException | None]]:
+        outcome: SimpleQueue[tuple[Result | None, BaseException | None]] = SimpleQueue()
+        self._calls.put((call, outcome))
+        return outcome
+
+    def leave_behind(self) -> None:
+        self._calls.put(None)
+
+    def _work(self) -> None:
+        while (task := self._calls.get()) is not None:
+            call, outcome = task
+            try:
+                outcome.put((call(), None))
+            except BaseException as error:  # carried over to the waiting thread and raised there
+                outcome.put((None, error))
+
+
+# Starting a thread costs more than half a millisecond on a busy machine, so those that came home are used again.
+_idle_runners: list[_Runner] = []
 
 
 def within(deadline: Deadline, call: Callable[[], Result]) -> Result:
     """Runs `call` and returns its result or raises its error, but never later than the deadline.
 
     A socket time-out bounds one read, not an answer that drips in byte by byte. So the call runs in a thread of its
-    own, and when time is up `DeadlineExceeded` is raised here while the thread is left to its own time-outs. The
-    thread is a daemon and not from a pool: a hung vendor must not use up the threads of the next request.
+    own, and when time is up `DeadlineExceeded` is raised here while the thread is left to its own time-outs. It is a
+    daemon, and of no pool of a fixed size: a hung vendor must not use up the threads of the next request.
     """
-    outcome: SimpleQueue[tuple[Result | None, BaseException | None]] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            outcome.put((call(), None))
-        except BaseException as error:  # carried over to the waiting thread and raised there
-            outcome.put((None, error))
-
     remaining = deadline.remaining_seconds()
     if remaining <= 0:
         raise DeadlineExceeded("no time was left to ask the vendor")
-    Thread(target=run, daemon=True).start()
     try:
-        result, error = outcome.get(timeout=remaining)
+        runner = _idle_runners.pop()
+    except IndexError:
+        runner = _Runner()
+    try:
+        result, error = runner.start(call).get(timeout=remaining)
     except Empty:
+        runner.leave_behind()
         raise DeadlineExceeded("the vendor had not answered in time") from None
+    _idle_runners.append(runner)
     if error is not None:
         raise error
     return result  # type: ignore[return-value]  # None only where Result allows it

@@ -30,9 +30,10 @@ from typing import ClassVar
 
 
 class BundleError(Exception):
-    """The root; `code` is the stable reason a caller can act on."""
+    """The root; `code` is the stable reason a caller can act on, `retry_after_seconds` a wait somebody asked for."""
 
     code = "error"
+    retry_after_seconds: float = 0.0
 
 
 class RequestError(BundleError):
@@ -118,7 +119,7 @@ class UpstreamThrottled(UpstreamError):
 
     def __init__(self, upstream: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(upstream)
-        self.retry_after_seconds = retry_after_seconds
+        self.retry_after_seconds = retry_after_seconds or 0.0
 
 
 class UpstreamUnavailable(UpstreamError):

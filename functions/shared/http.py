@@ -113,16 +113,7 @@ def http_handler(routes: Mapping[str, Route]) -> Handler:
             code = error.code
             answer = error_answer(error)
         took_ms = (time.perf_counter() - started) * 1000
-        logger.info(
-            "request",
-            route=route,
-            status=answer.status,
-            code=code,
-            duration_ms=round(took_ms, 1),
-            request_id=event["requestContext"]["requestId"],
-        )
-        observability.milliseconds("RequestDuration", took_ms)
-        observability.flush()
+        observability.request(route, answer.status, code, took_ms, event["requestContext"]["requestId"])
         return _gateway_result(answer)
 
     return handle

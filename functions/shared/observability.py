@@ -21,6 +21,17 @@ def milliseconds(name: str, value: float) -> None:
     metrics.add_metric(name=name, unit=MetricUnit.Milliseconds, value=value)
 
 
+def request(route: str, status: int, code: str, duration_ms: float, request_id: str) -> None:
+    """Writes the one line of an HTTP request: its metrics and, beside them, what a log line would say of it."""
+    milliseconds("RequestDuration", duration_ms)
+    metrics.add_metadata("message", "request")
+    metrics.add_metadata("route", route)
+    metrics.add_metadata("status", status)
+    metrics.add_metadata("code", code)
+    metrics.add_metadata("request_id", request_id)
+    flush()
+
+
 def flush() -> None:
     """Writes what was counted since the last flush; nothing when nothing was."""
     if metrics.metric_set:

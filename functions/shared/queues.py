@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from shared.aws import store
 from shared.errors import StoreUnavailable
@@ -23,6 +26,9 @@ BATCH_BYTES = 262_144
 FIRST_DELAY_SECONDS = 30
 LONGEST_DELAY_SECONDS = 3600
 
+# SQS hides a message for twelve hours at most.
+_LONGEST_VISIBILITY_SECONDS = 43_200
+
 _SEND_TRIES = 3
 
 
@@ -34,6 +40,14 @@ class Message:
     receipt_handle: str
     body: str
     receive_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Staying:
+    """A message that stays in its queue, for at least `wait_seconds`: what a vendor asked for, or nothing."""
+
+    message: Message
+    wait_seconds: float = 0.0
 
 
 class Queue:
@@ -49,20 +63,21 @@ class Queue:
         for batch in _batches(bodies):
             self._send_batch(batch)
 
-    def postpone(self, messages: Iterable[Message]) -> None:
+    def postpone(self, staying: Iterable[Staying]) -> None:
         """Hides messages that could not be delivered for longer the more often they were tried.
 
         One whose delay cannot be set comes back after the queue's own visibility time-out, so nothing is raised.
         """
-        for message in messages:
-            delay = delay_seconds(message.receive_count, self._jitter())
+        for each in staying:
+            growing = delay_seconds(each.message.receive_count, self._jitter())
+            delay = min(max(growing, ceil(each.wait_seconds)), _LONGEST_VISIBILITY_SECONDS)
             try:
                 with store("queue"):
                     self._client.change_message_visibility(
-                        QueueUrl=self._url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=delay
+                        QueueUrl=self._url, ReceiptHandle=each.message.receipt_handle, VisibilityTimeout=delay
                     )
             except StoreUnavailable as error:
-                logger.warning("not postponed", message_id=message.id, detail=str(error))
+                logger.warning("not postponed", message_id=each.message.id, detail=str(error))
 
     def _send_batch(self, bodies: Sequence[str]) -> None:
         waiting: dict[str, str] = {str(position): body for position, body in enumerate(bodies)}
@@ -77,6 +92,11 @@ class Queue:
             if not waiting:
                 return
         raise StoreUnavailable(f"queue: {len(waiting)} of {len(bodies)} messages were not accepted")
+
+
+def body_of(value: Any) -> str:
+    """`value` as JSON that SQS takes: it refuses two code points that JSON allows, so those are escaped."""
+    return msgspec.json.encode(value).decode().replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
 def delay_seconds(receive_count: int, jitter: float) -> int:
@@ -98,9 +118,9 @@ def messages_of(event: Mapping[str, Any]) -> list[Message]:
     ]
 
 
-def batch_response(failed: Iterable[Message]) -> dict[str, Any]:
+def batch_response(staying: Iterable[Staying]) -> dict[str, Any]:
     """Lambda's partial batch response: these messages stay in the queue, all others are deleted."""
-    return {"batchItemFailures": [{"itemIdentifier": message.id} for message in failed]}
+    return {"batchItemFailures": [{"itemIdentifier": each.message.id} for each in staying]}
 
 
 def _batches(bodies: Iterable[str]) -> Iterator[list[str]]:

@@ -57,6 +57,7 @@ class Secret(Generic[Shape]):
         self._fault: ConfigurationError | None = None
         self._created_at = 0.0
         self._read_at = 0.0
+        self._spared_until = 0.0  # no asking before, while the store was just found down and an old value serves
 
     def current(self) -> Shape:
         """The value, read again when it is older than `MAX_AGE_SECONDS`."""
@@ -77,7 +78,7 @@ class Secret(Generic[Shape]):
             age = now - self._read_at
             if self._fault is not None and age < REFRESH_INTERVAL_SECONDS:
                 raise self._fault
-            if self._value is not None and age < max_age_seconds:
+            if self._value is not None and (age < max_age_seconds or now < self._spared_until):
                 return self._value
             try:
                 self._value, self._fault = self._read(), None
@@ -87,6 +88,7 @@ class Secret(Generic[Shape]):
             except StoreUnavailable:
                 if self._value is None or age > self._max_stale_seconds:
                     raise
+                self._spared_until = now + REFRESH_INTERVAL_SECONDS
                 return self._value
             self._read_at = now
             return self._value

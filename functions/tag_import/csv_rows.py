@@ -48,7 +48,8 @@ def read_rows(lines: Iterable[str], import_id: str) -> Iterator[Row | Refusal]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield Refusal(line, "invalid_csv", f"not a CSV line: {error}", ())
+            lost = f"lines {line} to {reader.line_num}" if reader.line_num > line else "this line"
+            yield Refusal(line, "invalid_csv", f"{lost} cannot be read as CSV: {error}", ())
             continue
         if any(cell.strip() for cell in cells):
             yield _row_or_refusal(line, cells, columns, import_id)

@@ -19,7 +19,6 @@ from shared.deadline import Deadline
 from shared.errors import (
     BundleError,
     DeadlineExceeded,
-    UpstreamError,
     UpstreamGarbled,
     UpstreamRefused,
     UpstreamUnknown,
@@ -27,7 +26,7 @@ from shared.errors import (
 from shared.ledger import Ledger
 from shared.observability import count, flush, logger
 from shared.outcomes import Outcome, State
-from shared.queues import Message, Queue, batch_response, messages_of
+from shared.queues import Message, Queue, Staying, batch_response, messages_of
 from shared.retries import REPEATABLE, repeated
 from tag_import.imports import Imports
 from tag_import.rows import Parcel, Row
@@ -71,14 +70,15 @@ class TagSender:
             return settled
         try:
             self._add_tags(row)
+            outcome = Outcome(State.SENT)
         except (UpstreamUnknown, UpstreamGarbled) as error:
-            return self._ledger.settle(entry_id, Outcome(State.UNKNOWN, error.code))
+            outcome = Outcome(State.UNKNOWN, error.code)
         except UpstreamRefused as error:
-            return self._ledger.settle(entry_id, Outcome(State.FAILED, error.vendor_code))
-        except UpstreamError:
+            outcome = Outcome(State.FAILED, error.vendor_code)
+        except BundleError:
             self._ledger.release(entry_id)
             raise
-        return self._ledger.settle(entry_id, Outcome(State.SENT))
+        return self._ledger.settle(entry_id, outcome)
 
     def _add_tags(self, row: Row) -> None:
         self._sessionm.add_tags(row.member, row.tags, row.ttl_seconds, _TIMEOUTS)
@@ -86,29 +86,32 @@ class TagSender:
 
 def deliver(
     messages: Sequence[Message], sender: TagSender, imports: Imports, threads: Executor, deadline: Deadline
-) -> list[Message]:
+) -> list[Staying]:
     """Sends every row of every message; returns the messages that must stay in the queue."""
     outcomes: Counter[str] = Counter()
 
-    def send(import_id: str, row: Row) -> bool:
+    def send(import_id: str, row: Row) -> BundleError | None:
         try:
             outcome = sender.send(row, deadline)
             if outcome.state is not State.SENT:
                 imports.refuse(import_id, row, outcome)
         except BundleError as error:
             outcomes[f"postponed: {error.code}"] += 1
-            return False
+            return error
         outcomes[outcome.state.value] += 1
-        return True
+        return None
 
     readable, unreadable = _open(messages)
     under_way = [
         (message, [threads.submit(send, parcel.import_id, row) for row in parcel.rows]) for message, parcel in readable
     ]
-    # Every row is waited for before the first verdict on a message: all() would leave rows running behind us.
-    done = {message.id: [row.result() for row in rows] for message, rows in under_way}
+    staying = [Staying(message) for message in unreadable]
+    for message, rows in under_way:
+        errors = [error for row in rows if (error := row.result()) is not None]
+        if errors:
+            staying.append(Staying(message, max(error.retry_after_seconds for error in errors)))
     _report(outcomes, unreadable)
-    return [message for message, _ in readable if not all(done[message.id])] + unreadable
+    return staying
 
 
 def build(settings: Settings) -> SqsHandler:

@@ -9,9 +9,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from clients.sessionm import Member, MemberKind
+from clients.vocabulary import Member, MemberKind
 from shared.errors import InvalidInput
 from shared.fields import ExternalId, UserId
+from shared.queues import body_of
 
 # SessionM publishes no limits for tags. These are far above any use we know of, and keep a row below a queue message.
 Tag = Annotated[
@@ -135,7 +136,7 @@ def parcels(import_id: str, rows: Iterable[Row]) -> Iterator[str]:
 
 
 def _body(import_id: str, rows: list[Row]) -> str:
-    return msgspec.json.encode(Parcel(import_id, rows)).decode()
+    return body_of(Parcel(import_id, rows))
 
 
 def _fingerprint(*parts: str) -> str:

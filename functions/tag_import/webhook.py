@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from clients.sessionm import MemberKind
+from clients.vocabulary import MemberKind
 from shared import aws
 from shared.config import Settings
 from shared.errors import InvalidInput
@@ -84,7 +84,12 @@ def _short_rows(body: ShortBody, once: str) -> list[Row]:
         if body.tags is not UNSET or body.user_id or body.external_id or body.ttl or body.counter:
             raise InvalidInput("rows stand alone", field="rows", hint="Put tags, ttl and ids into each row.")
         return [
-            member_row(fields, ref=f"{request_ref}-{position}", once=once, at=f"rows[{position}].")
+            member_row(
+                fields,
+                ref=f"{request_ref}-{position}",
+                once=f"{once}#{position}" if once else "",
+                at=f"rows[{position}].",
+            )
             for position, fields in enumerate(body.rows)
         ]
     if body.tags is UNSET:

@@ -17,7 +17,6 @@ from shared.deadline import Deadline
 from shared.errors import (
     BundleError,
     DeadlineExceeded,
-    UpstreamError,
     UpstreamGarbled,
     UpstreamRefused,
     UpstreamUnknown,
@@ -25,7 +24,7 @@ from shared.errors import (
 from shared.ledger import Ledger
 from shared.observability import count, flush, logger
 from shared.outcomes import Outcome, State
-from shared.queues import Message, Queue, batch_response, messages_of
+from shared.queues import Message, Queue, Staying, batch_response, messages_of
 from shared.retries import ONLY_IF_NOT_DONE, repeated
 from trigger_relay.triggers import Trigger
 
@@ -49,38 +48,34 @@ def deliver(trigger: Trigger, braze: Braze, ledger: Ledger, deadline: Deadline) 
         return settled
     try:
         dispatch = repeated(lambda: braze.send(trigger.kind, trigger.body(), _TIMEOUTS), ONLY_IF_NOT_DONE, deadline)
+        skipped = f"Braze skipped {dispatch.error_count} recipients or fields" if dispatch.error_count else ""
+        outcome = Outcome(State.SENT, detail=skipped, dispatch_id=dispatch.dispatch_id, notice=dispatch.notice)
     except (UpstreamUnknown, UpstreamGarbled) as error:
-        return ledger.settle(
-            trigger.trigger_id, Outcome(State.UNKNOWN, error.code, "Braze may or may not have sent this message")
-        )
+        outcome = Outcome(State.UNKNOWN, error.code, "Braze may or may not have sent this message")
     except UpstreamRefused as error:
-        return ledger.settle(trigger.trigger_id, Outcome(State.FAILED, error.vendor_code, error.vendor_message))
-    except UpstreamError:
+        outcome = Outcome(State.FAILED, error.vendor_code, error.vendor_message)
+    except BundleError:
         ledger.release(trigger.trigger_id)
         raise
-    skipped = f"Braze skipped {dispatch.error_count} recipients or fields" if dispatch.error_count else ""
-    return ledger.settle(
-        trigger.trigger_id,
-        Outcome(State.SENT, detail=skipped, dispatch_id=dispatch.dispatch_id, notice=dispatch.notice),
-    )
+    return ledger.settle(trigger.trigger_id, outcome)
 
 
-def deliver_all(messages: Sequence[Message], braze: Braze, ledger: Ledger, deadline: Deadline) -> list[Message]:
+def deliver_all(messages: Sequence[Message], braze: Braze, ledger: Ledger, deadline: Deadline) -> list[Staying]:
     """Delivers in the order of the batch; returns the messages that must stay in the queue."""
-    staying: list[Message] = []
+    staying: list[Staying] = []
     for message in messages:
         try:
             trigger = msgspec.json.decode(message.body, type=Trigger)
         except msgspec.DecodeError:
             logger.error("unreadable message", message_id=message.id)
-            staying.append(message)
+            staying.append(Staying(message))
             continue
         try:
             _report(trigger, deliver(trigger, braze, ledger, deadline))
         except BundleError as error:
             logger.warning("trigger postponed", trigger_id=trigger.trigger_id, code=error.code, detail=str(error))
             count("TriggersPostponed")
-            staying.append(message)
+            staying.append(Staying(message, error.retry_after_seconds))
     return staying
 
 

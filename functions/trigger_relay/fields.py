@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -29,7 +29,17 @@ _PLACEHOLDER = re.compile(r"^\s*\{\{.*\}\}\s*\Z", re.DOTALL)
 _CAMEL_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # A JSON string, closed or not, or else a comma that nothing follows: strings are matched so as to be left alone.
 _STRING_OR_TRAILING_COMMA = re.compile(rb'("(?:[^"\\]|\\.)*(?:"|\Z))|,(?=\s*[}\]])', re.DOTALL)
+# Liquid reaches a few levels down; Python's own limit is far beyond, and a crash.
+_DEEPEST = 30
+
 _NOT_WORD = re.compile(r"[^0-9A-Za-z]+")
+
+
+class Taken(NamedTuple):
+    """A field under the name it was sent by; the value is None when it was not, and the name then its usual one."""
+
+    name: str
+    value: Any
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -46,8 +56,12 @@ def parse(body: bytes) -> dict[str, Any]:
     return payload
 
 
-def in_snake_case(payload: Mapping[str, Any]) -> dict[str, Any]:
+def in_snake_case(payload: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
     """The payload with every name in snake_case, also inside; raises `InvalidInput` when two names become one."""
+    if depth > _DEEPEST:
+        raise InvalidInput(
+            f"objects and lists nested more than {_DEEPEST} deep", field="body", hint="Send what the message shows."
+        )
     renamed: dict[str, Any] = {}
     for name, value in payload.items():
         new_name = snake_case(name)
@@ -57,7 +71,7 @@ def in_snake_case(payload: Mapping[str, Any]) -> dict[str, Any]:
             raise InvalidInput(
                 "two fields have this name once spaces and case are set aside", field=new_name, hint="Send one of them."
             )
-        renamed[new_name] = _inside(value)
+        renamed[new_name] = _inside(value, depth)
     return renamed
 
 
@@ -66,26 +80,26 @@ def snake_case(name: str) -> str:
     return _NOT_WORD.sub("_", _CAMEL_BORDER.sub("_", name)).strip("_").lower()
 
 
-def take_first(payload: dict[str, Any], names: tuple[str, ...]) -> Any:
+def take_first(payload: dict[str, Any], names: tuple[str, ...]) -> Taken:
     """Removes and returns the first of these fields that is filled in; blank ones before it are removed as well."""
     for name in names:
         value = payload.get(name)
         if name in payload and is_blank(value):
             del payload[name]
         elif name in payload:
-            return payload.pop(name)
-    return None
+            return Taken(name, payload.pop(name))
+    return Taken(names[0], None)
 
 
 def is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and (not value.strip() or bool(_PLACEHOLDER.match(value))))
 
 
-def _inside(value: Any) -> Any:
+def _inside(value: Any, depth: int) -> Any:
     if isinstance(value, dict):
-        return in_snake_case(value)
+        return in_snake_case(value, depth + 1)
     if isinstance(value, list):
-        return [_inside(item) for item in value]
+        return [in_snake_case({"item": item}, depth + 1)["item"] for item in value]
     return value
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from clients.braze import TargetKind
+from clients.vocabulary import TargetKind
 from shared import aws
 from shared.config import Settings
 from shared.errors import InvalidInput
@@ -18,7 +18,7 @@ from shared.http import Answer, Handler, Request, http_handler
 from shared.ledger import Ledger
 from shared.observability import count
 from shared.outcomes import State, seen_from_outside
-from shared.queues import Queue
+from shared.queues import Queue, body_of
 from shared.validation import convert
 from trigger_relay import fields
 from trigger_relay.triggers import Trigger, check_audience, check_properties
@@ -61,19 +61,17 @@ def trigger_of(payload: dict[str, Any], identity: str, broadcast_allowed: Contai
     """
     properties = fields.in_snake_case(payload)
     content = msgspec.json.encode(properties, order="deterministic")
-    kind, target_id = _target(properties)
+    kind, target = _target(properties)
     broadcast = _flag(fields.take_first(properties, fields.BROADCAST_NAMES))
     member = fields.take_first(properties, fields.MEMBER_NAMES)
     email = fields.take_first(properties, fields.EMAIL_NAMES)
-    address = convert({"target_id": target_id, "customer_identifier": member, "email_address": email}, _Address)
+    address = _address(target, member, email)
     recipients = [] if broadcast else _recipients(address)
     check_audience(kind, address.target_id, recipients, broadcast, broadcast_allowed)
     check_properties(kind, properties)
-    event_id = next((properties[name] for name in fields.EVENT_NAMES if properties.get(name)), None)
-    if identity:
-        known_by = msgspec.json.encode([kind, target_id, member, email, identity])
-    elif event_id is not None:
-        known_by = msgspec.json.encode([kind, target_id, member, email, event_id])
+    event_id = next((id_ for name in fields.EVENT_NAMES if not fields.is_blank(id_ := properties.get(name))), None)
+    if identity or event_id is not None:
+        known_by = msgspec.json.encode([kind, target.value, member.value, email.value, identity or event_id])
     else:
         known_by = content
     return Trigger(
@@ -98,7 +96,7 @@ def build(settings: Settings) -> Handler:
         state = seen_from_outside(known.state) if known else State.QUEUED
         if state is State.QUEUED:
             # Also for a repeat: the first request may have died before this line. Delivery sends once.
-            queue.send([msgspec.json.encode(trigger).decode()])
+            queue.send([body_of(trigger)])
         if known is None:
             count("TriggersAccepted")
         return Answer(
@@ -108,34 +106,44 @@ def build(settings: Settings) -> Handler:
     return http_handler({"POST /triggers": accept})
 
 
-def _target(properties: dict[str, Any]) -> tuple[TargetKind, Any]:
-    campaign_id = fields.take_first(properties, fields.CAMPAIGN_NAMES[:1])
-    canvas_id = fields.take_first(properties, fields.CANVAS_NAMES[:1])
+def _target(properties: dict[str, Any]) -> tuple[TargetKind, fields.Taken]:
+    campaign = fields.take_first(properties, fields.CAMPAIGN_NAMES[:1])
+    canvas = fields.take_first(properties, fields.CANVAS_NAMES[:1])
     # Beside an id of Braze's, campaign_id and canvas_id are SessionM's own and mere data.
-    if campaign_id is None and canvas_id is None:
-        campaign_id = fields.take_first(properties, fields.CAMPAIGN_NAMES[1:])
-        canvas_id = fields.take_first(properties, fields.CANVAS_NAMES[1:])
-    if campaign_id is not None and canvas_id is not None:
+    if campaign.value is None and canvas.value is None:
+        campaign = fields.take_first(properties, fields.CAMPAIGN_NAMES[1:])
+        canvas = fields.take_first(properties, fields.CANVAS_NAMES[1:])
+    if campaign.value is not None and canvas.value is not None:
         raise InvalidInput(
-            "both a campaign and a Canvas are named", field="braze_canvas_id", hint="Leave one of the two blank."
+            "both a campaign and a Canvas are named", field=canvas.name, hint="Leave one of the two blank."
         )
-    if campaign_id is None and canvas_id is None:
+    if campaign.value is None and canvas.value is None:
         raise InvalidInput(
             "neither a campaign nor a Canvas is named",
             code="missing_field",
-            field="braze_campaign_id",
+            field=fields.CAMPAIGN_NAMES[0],
             hint="Fill in braze_campaign_id or braze_canvas_id in the campaign's advanced settings.",
         )
-    return ("campaign", campaign_id) if campaign_id is not None else ("canvas", canvas_id)
+    return ("campaign", campaign) if campaign.value is not None else ("canvas", canvas)
 
 
-def _flag(value: Any) -> bool:
-    normal = value.strip().lower() if isinstance(value, str) else value
-    if normal in _TRUE and not isinstance(normal, float):
+def _address(target: fields.Taken, member: fields.Taken, email: fields.Taken) -> _Address:
+    """Checks who is addressed; an error names the field as it was sent."""
+    sent_as = {"target_id": target, "customer_identifier": member, "email_address": email}
+    try:
+        return convert({name: taken.value for name, taken in sent_as.items()}, _Address)
+    except InvalidInput as error:
+        error.field = sent_as[error.field or ""].name
+        raise
+
+
+def _flag(flag: fields.Taken) -> bool:
+    value = flag.value.strip().lower() if isinstance(flag.value, str) else flag.value
+    if value in _TRUE and not isinstance(value, float):
         return True
-    if normal in _FALSE and not isinstance(normal, float):
+    if value in _FALSE and not isinstance(value, float):
         return False
-    raise InvalidInput("expected true or false", field="broadcast_flag", hint="Send true, or leave it out.")
+    raise InvalidInput("expected true or false", field=flag.name, hint="Send true, or leave it out.")
 
 
 def _recipients(address: _Address) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from clients.braze import TargetKind
+from clients.vocabulary import TargetKind
 from shared.errors import InvalidInput, NotAllowed, TooLarge
 
 # Braze's limits on campaigns/trigger/send and canvas/trigger/send.

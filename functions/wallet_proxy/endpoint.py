@@ -125,14 +125,17 @@ def short_answer(
     reader: WalletReader, options: WalletOptions, deadline: Deadline, clock: Callable[[], float] = time.time
 ) -> Answer:
     fields = _offer_fields(options.fields)
+    reason, may_help = None, False
     try:
-        facts, reason = reader.wallet(options, fields, deadline), None
+        facts = reader.wallet(options, fields, deadline)
     except BundleError as error:
         facts, reason = empty_wallet(), _reason(error)
+        # SessionM's own refusal is its last word: asking again would only use up Braze's retries.
+        may_help = not isinstance(error, UpstreamRefused)
         _report(error, reason)
     as_of = datetime.fromtimestamp(clock(), UTC).isoformat(timespec="seconds")
     body = {"ok": reason is None, "stale": False, "reason": reason, "as_of": as_of, "user_id": options.user_id, **facts}
-    if reason is not None and options.on_error == "retry" and not _is_final(reason):
+    if may_help and options.on_error == "retry":
         return Answer(503, body, _RETRY_AFTER)
     return Answer(200, body)
 
@@ -167,13 +170,6 @@ def _offer_fields(listed: str) -> frozenset[str]:
 def _reason(error: BundleError) -> str:
     """SessionM's own code where it gave one, as in "user_not_found", else ours."""
     return error.vendor_code if isinstance(error, UpstreamRefused) else error.code
-
-
-def _is_final(reason: str) -> bool:
-    """Whether SessionM has answered for good, so that asking again would only use up Braze's retries."""
-    return (
-        reason.startswith("status_4") or "not_found" in reason or reason in {"requires_registered_user", "validation"}
-    )
 
 
 def _report(error: BundleError, reason: str) -> None:

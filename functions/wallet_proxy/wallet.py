@@ -47,7 +47,7 @@ def wallet_of(payload: Mapping[str, Any], *, limit: int, fields: frozenset[str],
     live.sort(key=lambda offer: _expires_at(offer) or _NEVER)
     kept = _within_bytes([{name: offer[name] for name in offer if name in fields} for offer in live[:limit]])
     total_records = payload.get("total_records")
-    not_fetched = max(0, total_records - len(user_offers)) if isinstance(total_records, int) else 0
+    not_fetched = max(0, total_records - len(user_offers)) if type(total_records) is int else 0
     offer_count = len(live) + not_fetched
     return {
         "available_points": _number(payload.get("available_points")),

@@ -56,11 +56,15 @@ def _scaled(scale: float) -> Callable[[Message, int], None]:
 
 
 def _import_ahead() -> None:
-    import moto.cloudformation.parsing
-    import moto.dynamodb.responses
-    import moto.events.responses
-    import moto.s3.responses
-    import moto.secretsmanager.responses  # noqa: F401
+    """Runs with the lock held: two threads that import parts of one package at once can lock each other out."""
+    try:
+        import moto.cloudformation.parsing
+        import moto.dynamodb.responses
+        import moto.events.responses
+        import moto.s3.responses
+        import moto.secretsmanager.responses  # noqa: F401
+    finally:
+        _one_call_at_a_time.release()
 
 
 def main(host: str, port: int, scale: float) -> None:
@@ -68,9 +72,7 @@ def main(host: str, port: int, scale: float) -> None:
 
     What ChangeMessageVisibility sets is multiplied by `scale`, for tests that wait for a postponed message.
     """
-    os.environ.setdefault(
-        "MOTO_SQS_ENFORCE_STRICT_QUEUE_PURGE_BEHAVIOUR", "false"
-    )  # tests purge more than once a minute
+    os.environ.setdefault("MOTO_SQS_ENFORCE_STRICT_QUEUE_PURGE_BEHAVIOUR", "false")  # tests purge often
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     Queue.wait_for_messages = _wait_without_the_lock  # type: ignore[assignment]
     SQSBackend.is_message_valid_based_on_retention_period = _never_expired  # type: ignore[assignment]
@@ -78,9 +80,10 @@ def main(host: str, port: int, scale: float) -> None:
         Message.change_visibility = _scaled(scale)  # type: ignore[assignment]
     application = DomainDispatcherApplication(create_backend_app)
     server = make_server(host, port, _atomic(application), threaded=True, request_handler=MotoRequestHandler)
+    _one_call_at_a_time.acquire()
+    threading.Thread(target=_import_ahead, daemon=True).start()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_address[1], flush=True)
-    threading.Thread(target=_import_ahead, daemon=True).start()
     sys.stdin.buffer.read()
     os._exit(0)
 

@@ -254,7 +254,6 @@ SESSIONM_FAULTS = [
     (Throttle(1.0), ["upstream_throttled"]),
     (Status(401), ["upstream_unauthorized"]),
     (Garbage(), ["upstream_garbled"]),
-    (ErrorInside200("argument_error"), ["argument_error"]),
 ]
 
 
@@ -269,6 +268,14 @@ def test_a_wallet_that_cannot_be_had_is_data_or_a_503(bundle: LocalBundle, fault
     to_retry = call(bundle, "GET", path)
     assert checked(to_retry, "GET", path, 503)["reason"] in reasons
     assert int(to_retry.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("on_error", ["data", "retry"])
+def test_what_sessionm_refuses_is_data_for_asking_again_would_not_help(bundle: LocalBundle, on_error: str) -> None:
+    bundle.sessionm.faults.add("POST /offers/*", ErrorInside200("argument_error"))
+    answer = call(bundle, "POST", "/wallet", body={"user_id": bundle.members[0].user_id, "on_error": on_error})
+
+    assert checked(answer, "POST", "/wallet", 200)["reason"] == "argument_error"
 
 
 @pytest.mark.parametrize("on_error", ["data", "retry"])

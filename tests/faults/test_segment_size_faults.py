@@ -1,0 +1,124 @@
+"""A segment's size while Braze or the cache fail: an answer inside the budget."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from infra.local.simulators import (
+    BrazeSimulator,
+    EndlessBody,
+    ErrorInside200,
+    Fault,
+    Garbage,
+    HangAfterAccept,
+    Reset,
+    ResetMidBody,
+    Slow,
+    SlowBody,
+    Status,
+    Throttle,
+    WrongShape,
+)
+from segment_size.endpoint import build
+from tests.integration.support.aws import Aws
+from tests.integration.support.events import Answered, Invoked, get
+from tests.integration.support.faulty_aws import FaultyAws
+from tests.integration.support.sockets import closed_port
+
+BUDGET_MS = 1500
+HURRIED_MS = 400
+SLACK_SECONDS = 0.5
+
+
+def built(aws: Aws, url: str, budget_ms: int = BUDGET_MS) -> Invoked:
+    return build(aws.settings(BRAZE_REST_URL=url, READ_BUDGET_MILLISECONDS=str(budget_ms)))
+
+
+def in_time(handle: Invoked, budget_ms: int = BUDGET_MS) -> Answered:
+    started = time.perf_counter()
+    answered = get(handle, "GET /segments/{segment_id}/size", path={"segment_id": "segment-1"})
+    assert time.perf_counter() - started < budget_ms / 1000 + SLACK_SECONDS
+    assert answered.status == 200
+    return answered
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Reset(), "upstream_no_answer"),
+        (ResetMidBody(), "upstream_no_answer"),
+        (Garbage(), "upstream_garbled"),
+        (WrongShape(), "upstream_garbled"),
+        (WrongShape("types"), "upstream_garbled"),
+        (ErrorInside200(), "upstream_garbled"),
+        (Status(200, {"data": [{"time": "2026-11-22"}]}), "upstream_garbled"),
+        (Status(200, {"data": [{"time": 7, "size": 1}]}), "upstream_garbled"),
+        (Status(200, {"data": [{"time": "2026-11-22", "size": "many"}]}), "upstream_garbled"),
+        (Status(200, {"data": [7]}), "upstream_garbled"),
+        (Status(302), "upstream_garbled"),
+        (Status(401), "upstream_unauthorized"),
+        (Status(403), "upstream_unauthorized"),
+        (Throttle(60, "reset-epoch"), "upstream_throttled"),
+        (Status(500), "upstream_unavailable"),
+    ],
+    ids=str,
+)
+def test_a_failing_braze_is_data_with_its_reason(aws: Aws, braze: BrazeSimulator, fault: Fault, reason: str) -> None:
+    braze.faults.add("GET *", fault)
+
+    body = in_time(built(aws, braze.url)).body
+
+    assert (body["ok"], body["size"]) == (False, None)
+    assert body["reason"] == reason
+
+
+@pytest.mark.parametrize("fault", [Slow(5), SlowBody(5), EndlessBody(), HangAfterAccept(5)], ids=str)
+def test_a_braze_that_takes_too_long_is_data_in_time(aws: Aws, braze: BrazeSimulator, fault: Fault) -> None:
+    braze.faults.add("GET *", fault)
+
+    body = in_time(built(aws, braze.url, HURRIED_MS), HURRIED_MS).body
+
+    assert (body["ok"], body["reason"]) == (False, "deadline_exceeded")
+
+
+def test_times_of_mixed_types_are_garbled_too(aws: Aws, braze: BrazeSimulator) -> None:
+    data = [{"time": ["2026-11-22"], "size": 1}, {"time": "2026-11-21", "size": 2}]
+    braze.faults.add("GET *", Status(200, {"data": data}))
+
+    assert in_time(built(aws, braze.url)).body["reason"] == "upstream_garbled"
+
+
+def test_a_blip_is_not_seen(aws: Aws, braze: BrazeSimulator) -> None:
+    braze.faults.add("GET *", Reset(), times=1)
+
+    assert in_time(built(aws, braze.url)).body["ok"] is True
+
+
+def test_without_a_connection_the_answer_says_so(aws: Aws) -> None:
+    assert in_time(built(aws, f"http://127.0.0.1:{closed_port()}")).body["reason"] == "upstream_unreachable"
+
+
+@pytest.mark.parametrize("missing", [True, False], ids=["no value", "out of reach"])
+def test_a_key_that_is_not_to_be_had_is_data_too(
+    aws: Aws, faulty_aws: FaultyAws, braze: BrazeSimulator, missing: bool
+) -> None:
+    if missing:
+        aws.leave_empty("braze")
+    else:
+        faulty_aws.refuse("GetSecretValue")
+
+    body = in_time(built(aws, braze.url)).body
+
+    assert body["reason"] == ("misconfigured" if missing else "store_unavailable")
+
+
+@pytest.mark.parametrize("operation", ["GetItem", "PutItem"])
+def test_a_cache_that_hangs_does_not_make_the_answer_late(
+    aws: Aws, faulty_aws: FaultyAws, braze: BrazeSimulator, operation: Any
+) -> None:
+    faulty_aws.hang(operation, 1.1)
+
+    assert in_time(built(aws, braze.url, HURRIED_MS), HURRIED_MS).status == 200

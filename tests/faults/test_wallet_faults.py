@@ -1,0 +1,262 @@
+"""The wallet while SessionM fails: an answer inside the budget, with the reason, whatever happens behind it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from infra.local.simulators import (
+    EndlessBody,
+    ErrorInside200,
+    Fault,
+    Garbage,
+    HangAfterAccept,
+    Reset,
+    ResetMidBody,
+    SessionmSimulator,
+    Slow,
+    SlowBody,
+    Status,
+    Throttle,
+    WrongShape,
+)
+from tests.integration.support.aws import Aws
+from tests.integration.support.events import JSON, Answered, Invoked, call, http_event, post
+from tests.integration.support.faulty_aws import FaultyAws
+from tests.integration.support.sockets import closed_port, not_accepting
+from wallet_proxy.endpoint import build
+
+VENDOR = "POST /offers/api/2.0/offers/get_user_offers"
+BUDGET_MS = 1500
+HURRIED_MS = 400
+SLACK_SECONDS = 0.5  # a busy machine; a real Connected Content call gives up at 2 s
+
+LATE: list[Fault] = [Slow(5), SlowBody(5), EndlessBody(), HangAfterAccept(5)]
+AT_ONCE: list[tuple[Fault, str]] = [
+    (Reset(), "upstream_no_answer"),
+    (ResetMidBody(), "upstream_no_answer"),
+    (Garbage(), "upstream_garbled"),
+    (WrongShape(), "upstream_garbled"),
+    (WrongShape("types"), "upstream_garbled"),
+    (Status(200, {"status": "ok"}), "upstream_garbled"),
+    (Status(200, {"status": "ok", "payload": {"user_offers": {}}}), "upstream_garbled"),
+    (ErrorInside200(), "upstream_unavailable"),
+    (ErrorInside200("invalid_api_key"), "upstream_unauthorized"),
+    (ErrorInside200("requires_registered_user"), "requires_registered_user"),
+    (Status(302), "upstream_garbled"),
+    (Status(401), "upstream_unauthorized"),
+    (Status(403), "upstream_unauthorized"),
+    (Status(404), "not_found"),
+    (Status(422, "<html>"), "upstream_unavailable"),
+    (Status(422, {"status": "error"}), "status_422"),
+    (Throttle(30), "upstream_throttled"),
+    (Status(500), "upstream_unavailable"),
+    (Status(503), "upstream_unavailable"),
+]
+
+
+def _is_an_object(fault: Fault) -> bool:
+    """Whether the answer is a 200 with a JSON object."""
+    if isinstance(fault, Status):
+        return fault.code == 200
+    return isinstance(fault, ErrorInside200) or fault == WrongShape("types")
+
+
+FINAL = {"requires_registered_user", "not_found", "status_422"}
+
+
+def built(aws: Aws, url: str, budget_ms: int = BUDGET_MS) -> Invoked:
+    return build(aws.settings(SESSIONM_CORE_URL=url, SESSIONM_CONNECT_URL=url, READ_BUDGET_MILLISECONDS=str(budget_ms)))
+
+
+@pytest.fixture
+def handle(aws: Aws, sessionm: SessionmSimulator) -> Invoked:
+    return built(aws, sessionm.url)
+
+
+@pytest.fixture
+def hurried(aws: Aws, sessionm: SessionmSimulator) -> Invoked:
+    """A handler with little time, and warm, as most environments are."""
+    handle = built(aws, sessionm.url, HURRIED_MS)
+    for _ in range(5):
+        if post(handle, "POST /wallet", {"user_id": "member-1"}).body["ok"]:
+            sessionm.forget()
+            return handle
+    raise AssertionError("never warm")
+
+
+def in_time(handle: Invoked, budget_ms: int = BUDGET_MS, **body: Any) -> Answered:
+    started = time.perf_counter()
+    answered = post(handle, "POST /wallet", {"user_id": "member-1", **body})
+    assert time.perf_counter() - started < budget_ms / 1000 + SLACK_SECONDS
+    return answered
+
+
+def check_nothing_known(answered: Answered, reason: str) -> None:
+    assert answered.status == 200
+    assert {**answered.body, "as_of": ""} == {
+        "ok": False,
+        "stale": False,
+        "reason": reason,
+        "as_of": "",
+        "user_id": "member-1",
+        "available_points": None,
+        "total_points": None,
+        "offer_count": 0,
+        "truncated": False,
+        "offers": [],
+    }
+
+
+@pytest.mark.parametrize("fault", LATE, ids=str)
+def test_a_sessionm_that_takes_too_long_is_data_in_time(
+    hurried: Invoked, sessionm: SessionmSimulator, fault: Fault
+) -> None:
+    sessionm.faults.add("POST /offers/*", fault)
+
+    check_nothing_known(in_time(hurried, HURRIED_MS), "deadline_exceeded")
+
+
+@pytest.mark.parametrize(("fault", "reason"), AT_ONCE, ids=str)
+def test_a_failing_sessionm_is_data_with_its_reason(
+    handle: Invoked, sessionm: SessionmSimulator, fault: Fault, reason: str
+) -> None:
+    sessionm.faults.add("POST /offers/*", fault)
+
+    check_nothing_known(in_time(handle), reason)
+
+
+def test_a_template_that_retries_gets_a_503_when_time_is_up(hurried: Invoked, sessionm: SessionmSimulator) -> None:
+    sessionm.faults.add("POST /offers/*", Slow(5))
+
+    assert in_time(hurried, HURRIED_MS, on_error="retry").status == 503
+
+
+@pytest.mark.parametrize(("fault", "reason"), AT_ONCE, ids=str)
+def test_a_template_that_retries_gets_a_503_where_asking_again_may_help(
+    handle: Invoked, sessionm: SessionmSimulator, fault: Fault, reason: str
+) -> None:
+    sessionm.faults.add("POST /offers/*", fault)
+
+    answered = in_time(handle, on_error="retry")
+
+    assert answered.status == (200 if reason in FINAL else 503)
+    assert answered.body["reason"] == reason
+    assert answered.headers.get("Retry-After") == (None if reason in FINAL else "5")
+
+
+@pytest.mark.parametrize("code", ["argument_error", "missing_data", "no_active_campaign_found"])
+def test_every_refusal_of_sessionms_is_final(handle: Invoked, sessionm: SessionmSimulator, code: str) -> None:
+    sessionm.faults.add("POST /offers/*", ErrorInside200(code))
+
+    assert in_time(handle, on_error="retry").status == 200
+
+
+def check_error_of_sessionms_shape(answered: Answered, reason: str) -> None:
+    assert (answered.status, answered.body) == (
+        200,
+        {"status": "error", "errors": {"code": reason}, "payload": {"user_offers": [], "total_records": 0}},
+    )
+
+
+@pytest.mark.parametrize(("fault", "reason"), [row for row in AT_ONCE if not _is_an_object(row[0])], ids=str)
+def test_the_vendor_dialect_answers_in_sessionms_shape_whatever_happens(
+    handle: Invoked, sessionm: SessionmSimulator, fault: Fault, reason: str
+) -> None:
+    sessionm.faults.add("POST /offers/*", fault)
+
+    check_error_of_sessionms_shape(post(handle, VENDOR, {"user_id": "member-1"}), reason)
+
+
+@pytest.mark.parametrize("fault", [SlowBody(5), HangAfterAccept(5)], ids=str)
+def test_the_vendor_dialect_answers_in_time_too(hurried: Invoked, sessionm: SessionmSimulator, fault: Fault) -> None:
+    sessionm.faults.add("POST /offers/*", fault)
+
+    started = time.perf_counter()
+    answered = post(hurried, VENDOR, {"user_id": "member-1"})
+
+    assert time.perf_counter() - started < HURRIED_MS / 1000 + SLACK_SECONDS
+    check_error_of_sessionms_shape(answered, "deadline_exceeded")
+
+
+@pytest.mark.parametrize("body", [{"status": "error", "errors": {"code": "validation"}}, {"status": 7}, {}], ids=str)
+def test_any_object_sessionm_answers_with_is_passed_on_in_the_vendor_dialect(
+    handle: Invoked, sessionm: SessionmSimulator, body: dict[str, Any]
+) -> None:
+    sessionm.faults.add("POST /offers/*", Status(200, body))
+
+    assert post(handle, VENDOR, {"user_id": "member-1"}).body == body
+
+
+@pytest.mark.parametrize("fault", [Reset(), Status(503), Garbage(), ResetMidBody()], ids=str)
+def test_a_blip_is_not_seen(handle: Invoked, sessionm: SessionmSimulator, fault: Fault) -> None:
+    sessionm.faults.add("POST /offers/*", fault, times=1)
+
+    assert in_time(handle).body["ok"] is True
+    assert len(sessionm.requests()) == 2
+
+
+@pytest.mark.parametrize("fault", [Throttle(1), Status(404), Status(401)], ids=str)
+def test_what_will_not_change_is_asked_once(handle: Invoked, sessionm: SessionmSimulator, fault: Fault) -> None:
+    sessionm.faults.add("POST /offers/*", fault)
+
+    in_time(handle)
+
+    assert len(sessionm.requests()) == 1
+
+
+def test_without_a_connection_the_answer_says_so(aws: Aws) -> None:
+    assert in_time(built(aws, f"http://127.0.0.1:{closed_port()}")).body["reason"] == "upstream_unreachable"
+
+
+def test_a_connection_that_is_never_accepted_does_not_use_up_the_budget_twice(aws: Aws) -> None:
+    with not_accepting() as url:
+        assert in_time(built(aws, url)).body["reason"] in {"upstream_unreachable", "deadline_exceeded"}
+
+
+@pytest.mark.parametrize("waited", [0.2, 10.0])
+def test_the_budget_counts_from_arrival(hurried: Invoked, sessionm: SessionmSimulator, waited: float) -> None:
+    sessionm.faults.add("POST /offers/*", Slow(5))
+    event = http_event("POST /wallet", headers=JSON, body='{"user_id": "member-1"}', arrived_at=time.time() - waited)
+
+    started = time.perf_counter()
+    answered = call(hurried, event)
+
+    assert answered.body["reason"] == "deadline_exceeded"
+    assert time.perf_counter() - started < max(0.0, HURRIED_MS / 1000 - waited) + 0.15
+    assert len(sessionm.requests()) == (1 if waited < 1 else 0)
+
+
+def test_many_hung_calls_do_not_keep_the_next_one_waiting(hurried: Invoked, sessionm: SessionmSimulator) -> None:
+    sessionm.faults.add("POST /offers/*", HangAfterAccept(3), times=3)
+    for _ in range(3):
+        assert in_time(hurried, HURRIED_MS).body["ok"] is False
+
+    assert in_time(hurried, HURRIED_MS).body["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("secret", "reason"), [("{}", "misconfigured"), ("not JSON", "misconfigured"), (None, "store_unavailable")]
+)
+def test_credentials_that_are_not_to_be_had_are_data_too(
+    aws: Aws, faulty_aws: FaultyAws, sessionm: SessionmSimulator, secret: str | None, reason: str
+) -> None:
+    if secret is None:
+        faulty_aws.refuse("GetSecretValue")
+    else:
+        aws.put_secret("sessionm", secret)
+
+    assert in_time(built(aws, sessionm.url)).body["reason"] == reason
+    assert sessionm.requests() == []
+
+
+def test_a_secret_store_that_hangs_does_not_make_the_answer_late(
+    aws: Aws, faulty_aws: FaultyAws, sessionm: SessionmSimulator
+) -> None:
+    faulty_aws.hang("GetSecretValue", 1.2)
+
+    handle = built(aws, sessionm.url, HURRIED_MS)
+
+    assert in_time(handle, HURRIED_MS).body["reason"] == "deadline_exceeded"

@@ -1,0 +1,154 @@
+"""What is never written down: credentials, bodies and member ids, in logs as in error answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from infra.local.simulators import BrazeSimulator, ErrorInside200, Fault, Garbage, Reset, SessionmSimulator, Status
+from segment_size.endpoint import build as build_segment_size
+from tag_import.csv_import import build as build_csv_import
+from tag_import.delivery import build as build_tag_delivery
+from tag_import.rows import Row
+from tag_import.webhook import build as build_webhook
+from tests.integration.support.aws import Aws
+from tests.integration.support.events import Context, get, post, sqs_event, sqs_record
+from tests.integration.support.parcels import parcel
+from trigger_relay.delivery import build as build_trigger_delivery
+from trigger_relay.intake import build as build_intake
+from trigger_relay.passthrough import build as build_passthrough
+from trigger_relay.triggers import Trigger
+from wallet_proxy.endpoint import build as build_wallet
+
+# Every credential, id and text below carries one of these.
+MEMBER, BODY, SECRET = "marked-member", "marked-body", "marked-secret"
+MARKS = (MEMBER, BODY, SECRET, MEMBER.upper(), "bWFya2Vk")  # the last: "marked" in base64
+
+FAULTS: list[Fault | None] = [
+    None,
+    Status(
+        400, {"message": f"{MEMBER} {BODY}", "status": "error", "errors": {"code": "validation", "message": MEMBER}}
+    ),
+    Status(401),
+    Status(404, f"<html>{MEMBER} {BODY}"),
+    Status(500, f"{MEMBER} {BODY}"),
+    Status(302, headers={"Location": f"/{MEMBER}"}),
+    Status(429, {"message": MEMBER}),
+    Reset(),
+    Garbage(),
+    ErrorInside200(),
+]
+
+Flow = Callable[[Aws, str], list[str]]
+
+
+def wallets(aws: Aws, url: str) -> list[str]:
+    handle = build_wallet(aws.settings(SESSIONM_CORE_URL=url, SESSIONM_CONNECT_URL=url))
+    short = post(handle, "POST /wallet", {"user_id": MEMBER})
+    vendor = post(handle, "POST /offers/api/2.0/offers/get_user_offers", {"user_id": MEMBER, "retailer_id": BODY})
+    bad = post(handle, "POST /wallet", {"user_id": f"{MEMBER} {BODY}", "limit": BODY})
+    refused = get(handle, "GET /wallet/{user_id}", path={"user_id": f"{MEMBER}!"}, query={"limit": BODY})
+    assert (bad.status, refused.status) == (400, 400)
+    echoed = short.text.replace(f'"user_id":"{MEMBER}"', "")  # its own user_id is part of the short wallet
+    # A vendor's answer is passed on as it is, and holds the member it was asked for.
+    passed_on = "" if vendor.body.get("status") == "ok" or "message" in vendor.body else vendor.text
+    return [echoed, passed_on, bad.text, refused.text]
+
+
+def tags(aws: Aws, url: str) -> list[str]:
+    webhook = build_webhook(aws.settings())
+    fields = {"tags": [BODY], "ttl": 60}
+    good = post(webhook, "POST /tags", fields | {"user_id": MEMBER})
+    bad = post(webhook, "POST /tags", fields | {"user_id": f"{MEMBER}/{BODY}"})
+    path = {"app_key": SECRET, "user_id": f"{MEMBER} x"}
+    refused = post(webhook, "POST /priv/v1/apps/{app_key}/users/{user_id}/tags", fields, path=path)
+    unreadable = post(webhook, "POST /tags", f"{MEMBER} {BODY}")
+    assert [answer.status for answer in (good, bad, refused, unreadable)] == [202, 400, 400, 400]
+    delivery = build_tag_delivery(aws.settings(SESSIONM_CORE_URL=url, SESSIONM_CONNECT_URL=url))
+    expiring = Row("user_id", MEMBER, [BODY], "1", ttl_seconds=60)
+    counter = Row("external_id", MEMBER, [BODY], "2", once="once")
+    records = [sqs_record(parcel(expiring, counter)), sqs_record(f"{MEMBER} {BODY}", "poison")]
+    delivery(sqs_event(records), Context())
+    return [good.text, bad.text, refused.text, unreadable.text]
+
+
+def csv(aws: Aws, _: str) -> list[str]:
+    handle = build_csv_import(aws.settings())
+    content = f"user_id,tags,ttl\n{MEMBER},{BODY},60\n{MEMBER} {BODY},{BODY},x\n"
+    for key, text in (("imports/a.csv", content), ("imports/b.csv", f"{MEMBER},{BODY}\n")):
+        aws.s3.put_object(Bucket=aws.bucket(), Key=key, Body=text.encode())
+        handle({"detail": {"bucket": {"name": aws.bucket()}, "object": {"key": key}}}, Context())
+    return []
+
+
+def triggers(aws: Aws, url: str) -> list[str]:
+    intake = build_intake(aws.settings())
+    good = post(intake, "POST /triggers", {"campaign_id": "campaign-1", "user_id": MEMBER, "text": BODY})
+    bad = post(intake, "POST /triggers", {"campaign_id": f"{BODY} {MEMBER}", "user_id": MEMBER})
+    address = post(intake, "POST /triggers", {"campaign_id": "campaign-1", "email": f"{MEMBER} {BODY}"})
+    unreadable = post(intake, "POST /triggers", f"{MEMBER} {BODY}")
+    assert [answer.status for answer in (good, bad, address, unreadable)] == [202, 400, 400, 400]
+    trigger = Trigger("trg-1", "campaign", "campaign-1", [{"external_user_id": MEMBER}], {"text": BODY})
+    delivery = build_trigger_delivery(aws.settings(BRAZE_REST_URL=url))
+    records = [sqs_record(msgspec.json.encode(trigger).decode()), sqs_record(f"{MEMBER} {BODY}", "poison")]
+    delivery(sqs_event(records), Context())
+    relay = build_passthrough(aws.settings(BRAZE_REST_URL=url))
+    sent = {"campaign_id": "campaign-1", "recipients": [{"external_user_id": MEMBER}]}
+    relayed = post(relay, "POST /campaigns/trigger/send", sent | {"trigger_properties": {"text": BODY}})
+    refused = post(relay, "POST /campaigns/trigger/send", sent | {"recipients": [MEMBER], "send_id": BODY})
+    ours = relayed.text if "code" in relayed.body else ""  # Braze's own answer is passed on as it is
+    return [good.text, bad.text, address.text, unreadable.text, ours, refused.text]
+
+
+def segment_sizes(aws: Aws, url: str) -> list[str]:
+    handle = build_segment_size(aws.settings(BRAZE_REST_URL=url))
+    good = get(handle, "GET /segments/{segment_id}/size", path={"segment_id": "segment-1"})
+    bad = get(handle, "GET /segments/{segment_id}/size", path={"segment_id": f"{BODY}!"}, query={"min": BODY})
+    return [good.text, bad.text]
+
+
+@pytest.mark.parametrize("flow", [wallets, tags, csv, triggers, segment_sizes], ids=lambda flow: flow.__name__)
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_no_credential_body_or_member_is_logged_or_answered(
+    aws: Aws,
+    sessionm: SessionmSimulator,
+    braze: BrazeSimulator,
+    capsys: pytest.CaptureFixture[str],
+    fault: Fault | None,
+    flow: Flow,
+) -> None:
+    if fault is None:
+        sessionm.add_member(MEMBER, MEMBER)
+    else:
+        wrong: dict[str, Any] = {
+            name: f"{SECRET}-{name}" for name in ("core_api_key", "core_api_secret", "retailer_id")
+        }
+        aws.put_secret("sessionm", wrong | {"connect_authorization": SECRET})
+        aws.put_secret("braze", {"rest_api_key": SECRET})
+        for simulator in (sessionm, braze):
+            simulator.faults.add("* *", fault)
+    vendor = braze if flow in (triggers, segment_sizes) else sessionm
+
+    answers = flow(aws, vendor.url)
+
+    captured = capsys.readouterr()
+    written = captured.out + captured.err
+    assert "CloudWatchMetrics" in written, "the handlers did run"
+    for mark in MARKS:
+        assert mark not in written
+        assert not [answer for answer in answers if mark in answer]
+
+
+@pytest.mark.parametrize("which", ["sessionm", "braze"])
+@pytest.mark.parametrize("value", [f'"{SECRET}"', f'{{"rest_api_key": "{SECRET} x", "core_api_key": "{SECRET} x"}}'])
+def test_a_malformed_secret_is_not_logged(aws: Aws, capsys: pytest.CaptureFixture[str], which: str, value: str) -> None:
+    aws.put_secret(which, value)
+    url = "http://127.0.0.1:9"
+
+    answers = wallets(aws, url) if which == "sessionm" else triggers(aws, url)
+
+    assert SECRET not in capsys.readouterr().out
+    assert not [answer for answer in answers if SECRET in answer]

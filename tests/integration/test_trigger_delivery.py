@@ -1,0 +1,208 @@
+"""From TriggerQueue to Braze, each trigger once."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from clients.braze import Braze
+from infra.local.simulators import BrazeSimulator, Status
+from shared.deadline import Deadline
+from shared.errors import InProgress
+from shared.ledger import Ledger
+from shared.outcomes import State
+from tests.integration.support.aws import Aws
+from tests.integration.support.events import Context, Invoked, failures, sqs_event, sqs_record
+from trigger_relay.delivery import build, deliver
+from trigger_relay.triggers import Trigger
+
+MEMBER = [{"external_user_id": "member-1"}]
+OFFER = {"offer_title": "Free coffee"}
+
+
+def trigger(target_id: str = "campaign-1", kind: Any = "campaign", trigger_id: str = "trg-1", **more: Any) -> Trigger:
+    return Trigger(trigger_id, kind, target_id, **({"recipients": MEMBER, "properties": OFFER} | more))
+
+
+def body(sent: Trigger) -> str:
+    return msgspec.json.encode(sent).decode()
+
+
+@pytest.fixture
+def handle(aws: Aws, braze: BrazeSimulator) -> Invoked:
+    return build(aws.settings(BRAZE_REST_URL=braze.url))
+
+
+def run(handle: Invoked, *bodies: str, remaining_ms: int = 120_000) -> list[str]:
+    records = [sqs_record(text, f"message-{position}") for position, text in enumerate(bodies)]
+    return failures(handle(sqs_event(records), Context(remaining_ms)))
+
+
+def entry(aws: Aws, trigger_id: str = "trg-1") -> dict[str, Any]:
+    found = aws.item("ledger", trigger_id)
+    assert found is not None
+    return {name: value for name, value in found.items() if name not in ("id", "expires_at", "entered_at")}
+
+
+def test_a_campaign_is_sent_with_its_properties(aws: Aws, handle: Invoked, braze: BrazeSimulator) -> None:
+    assert run(handle, body(trigger())) == []
+
+    [sent] = braze.sends
+    assert (sent.kind, sent.target_id, sent.recipient, sent.properties) == ("campaign", "campaign-1", "member-1", OFFER)
+    assert entry(aws) == {"state": "sent", "dispatch_id": sent.dispatch_id}
+
+
+def test_a_canvas_is_sent_with_its_context(handle: Invoked, braze: BrazeSimulator) -> None:
+    assert run(handle, body(trigger("canvas-1", "canvas"))) == []
+
+    [request] = braze.requests()
+    assert request.path == "/canvas/trigger/send"
+    assert request.json() == {"canvas_id": "canvas-1", "recipients": MEMBER, "context": OFFER}
+
+
+def test_a_member_known_by_email_only_is_reached(handle: Invoked, braze: BrazeSimulator) -> None:
+    recipients = [{"email": "ann@example.com", "prioritization": ["identified", "most_recently_updated"]}]
+
+    assert run(handle, body(trigger(recipients=recipients))) == []
+    assert [(sent.recipient_type, sent.recipient) for sent in braze.sends] == [("email", "ann@example.com")]
+
+
+def test_a_broadcast_is_sent_as_one(handle: Invoked, braze: BrazeSimulator) -> None:
+    assert run(handle, body(trigger(broadcast=True, recipients=[]))) == []
+    assert [sent.recipient_type for sent in braze.sends] == ["broadcast"]
+
+
+def test_a_trigger_delivered_twice_is_sent_once(handle: Invoked, braze: BrazeSimulator) -> None:
+    assert run(handle, body(trigger()), body(trigger())) == []
+    assert run(handle, body(trigger())) == []
+
+    assert len(braze.sends) == 1
+
+
+def test_a_canvas_that_is_paused_is_sent_with_brazes_notice(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(handle, body(trigger("canvas-paused", "canvas"))) == []
+
+    found = entry(aws)
+    assert found["state"] == "sent"
+    assert found["notice"].startswith("The Canvas is paused")
+    assert braze.sends == []
+    assert "CanvasNotices" in capsys.readouterr().out
+
+
+def test_what_braze_skipped_is_counted_in_the_outcome(aws: Aws, handle: Invoked, braze: BrazeSimulator) -> None:
+    answer = {"dispatch_id": "d-1", "message": "success", "errors": [{"type": "BAD"}, {"type": "WORSE"}]}
+    braze.faults.add("POST *", Status(201, answer))
+
+    assert run(handle, body(trigger())) == []
+    assert entry(aws) == {
+        "state": "sent",
+        "dispatch_id": "d-1",
+        "detail": "Braze skipped 2 recipients or fields",
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "reason", "words"),
+    [
+        (400, {"message": "Invalid Campaign ID"}, "status_400", "Invalid Campaign ID"),
+        (400, {"message": "No Recipients", "errors": []}, "status_400", "No Recipients"),
+        (404, {"message": "Invalid URL"}, "status_404", "Invalid URL"),
+        (413, {"message": "x" * 500}, "status_413", "x" * 200),
+        (400, "<html>", "status_400", None),
+        (400, {"message": ["odd"]}, "status_400", None),
+        (201, {"message": "The campaign is archived"}, "no_success", "The campaign is archived"),
+        (201, {"dispatch_id": "d-1"}, "no_success", None),
+    ],
+)
+def test_a_refusal_of_brazes_is_final_and_kept_in_its_own_words(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator, status: int, answer: Any, reason: str, words: str | None
+) -> None:
+    braze.faults.add("POST *", Status(status, answer))
+
+    assert run(handle, body(trigger())) == []
+    assert run(handle, body(trigger())) == []
+
+    assert len(braze.requests()) == 1
+    assert entry(aws) == {"state": "failed", "reason": reason} | ({"detail": words} if words else {})
+
+
+@pytest.mark.parametrize("answer", [{"message": "success"}, {"message": "success", "dispatch_id": 7}, [], "<html>"])
+def test_a_success_that_braze_does_not_document_is_unknown(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator, answer: Any
+) -> None:
+    braze.faults.add("POST *", Status(201, answer))
+
+    assert run(handle, body(trigger())) == []
+    assert entry(aws) == {
+        "state": "unknown",
+        "reason": "upstream_garbled",
+        "detail": "Braze may or may not have sent this message",
+    }
+
+
+@pytest.mark.parametrize("poison", ["not JSON", "{}", '{"trigger_id": "t", "kind": "sms"}'])
+def test_a_message_nobody_can_read_stays_and_stops_no_other(
+    handle: Invoked, braze: BrazeSimulator, poison: str
+) -> None:
+    assert run(handle, poison, body(trigger())) == ["message-0"]
+    assert len(braze.sends) == 1
+
+
+def test_triggers_that_time_does_not_reach_are_left_to_the_queue(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator
+) -> None:
+    assert run(handle, body(trigger()), remaining_ms=40_000) == ["message-0"]
+    assert braze.requests() == []
+    assert aws.items("ledger") == []
+
+
+def test_a_batch_keeps_its_order(handle: Invoked, braze: BrazeSimulator) -> None:
+    sent = [
+        trigger(trigger_id=f"trg-{number}", recipients=[{"external_user_id": f"member-{number}"}])
+        for number in range(10)
+    ]
+
+    assert run(handle, *map(body, sent)) == []
+    assert [one.recipient for one in braze.sends] == [f"member-{number}" for number in range(10)]
+
+
+def test_each_outcome_is_counted(handle: Invoked, braze: BrazeSimulator, capsys: pytest.CaptureFixture[str]) -> None:
+    braze.faults.add("POST /canvas/*", Status(200, "<html>"))
+    run(
+        handle,
+        body(trigger()),
+        body(trigger("unheard-of", trigger_id="trg-2")),
+        body(trigger("canvas-1", "canvas", trigger_id="trg-3")),
+    )
+
+    [metrics] = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "CloudWatchMetrics" in line]
+    assert [metrics[name] for name in ("TriggersSent", "TriggersFailed", "TriggersUnknown")] == [[1.0]] * 3
+
+
+class NeverAsked(Braze):
+    """A vendor that must not be reached."""
+
+    def __init__(self) -> None:
+        """Needs nothing."""
+
+    def send(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("a claimed trigger was sent again")
+
+
+def test_a_worker_that_died_mid_send_leaves_its_trigger_in_progress_and_then_unknown(aws: Aws) -> None:
+    now = time.time()
+    ledger = Ledger(aws.dynamodb, aws.table("ledger"), lambda: now)
+    ledger.claim("trg-1", 180)  # and then its worker was gone
+
+    with pytest.raises(InProgress):
+        deliver(trigger(), NeverAsked(), ledger, Deadline(60))
+
+    now += 181
+    outcome = deliver(trigger(), NeverAsked(), ledger, Deadline(60))
+    assert (outcome.state, outcome.reason) == (State.UNKNOWN, "worker_died")

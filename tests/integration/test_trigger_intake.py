@@ -1,0 +1,217 @@
+"""POST /triggers and its status: recorded, queued, and only then acknowledged."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from shared.ledger import Ledger
+from shared.outcomes import Outcome, State
+from tests.integration.support.aws import Aws
+from tests.integration.support.events import Answered, Invoked, get, post
+from tests.integration.support.faulty_aws import FaultyAws
+from trigger_relay.intake import build
+from trigger_relay.status import build as build_status
+
+SENT = {"braze_campaign_id": "campaign-1", "customer identifier": "member-1", "Offer Title": "Free coffee"}
+
+
+@pytest.fixture
+def handle(aws: Aws) -> Invoked:
+    return build(aws.settings(BROADCAST_ALLOWED_IDS="campaign-1,canvas-1"))
+
+
+def send(handle: Invoked, body: Any = SENT, *, idempotency_key: str = "") -> Answered:
+    return post(handle, "POST /triggers", body, idempotency_key=idempotency_key)
+
+
+def status(aws: Aws, trigger_id: str) -> Answered:
+    return get(build_status(aws.settings()), "GET /triggers/{trigger_id}", path={"trigger_id": trigger_id})
+
+
+def test_a_trigger_is_acknowledged_with_its_id_once_it_is_queued(aws: Aws, handle: Invoked) -> None:
+    answered = send(handle)
+
+    trigger_id = answered.body["trigger_id"]
+    assert answered.status == 202
+    assert answered.body == {"ok": True, "trigger_id": trigger_id, "state": "queued", "repeated": False}
+    assert re.fullmatch("trg-[0-9a-f]{32}", trigger_id)
+    assert aws.queued("triggers") == [
+        {
+            "trigger_id": trigger_id,
+            "kind": "campaign",
+            "target_id": "campaign-1",
+            "recipients": [{"external_user_id": "member-1"}],
+            "properties": {"offer_title": "Free coffee"},
+        }
+    ]
+
+
+def test_the_trailing_comma_of_sessionms_own_sample_is_let_pass(aws: Aws, handle: Invoked) -> None:
+    text = '{"braze_campaign_id":"campaign-1","braze_canvas_id":"{{CANVAS ID}}","user_id":"member-1",}'
+
+    assert send(handle, text).status == 202
+    assert len(aws.queued("triggers")) == 1
+
+
+def test_a_broadcast_is_queued_for_an_allowed_id_only(aws: Aws, handle: Invoked) -> None:
+    assert send(handle, SENT | {"broadcast": "true"}).status == 202
+    refused = send(handle, SENT | {"broadcast": "true", "braze_campaign_id": "campaign-2"})
+
+    assert (refused.status, refused.body["code"], refused.body["field"]) == (403, "broadcast_not_allowed", "broadcast")
+    [queued] = aws.queued("triggers")
+    assert (queued["broadcast"], queued["recipients"]) == (True, [])
+
+
+def test_nothing_may_be_broadcast_unless_it_is_listed(aws: Aws) -> None:
+    handle = build(aws.settings(BROADCAST_ALLOWED_IDS=""))
+
+    assert send(handle, SENT | {"broadcast": True}).status == 403
+
+
+def test_a_repeat_is_known_and_goes_to_the_queue_again_while_it_is_not_sent(aws: Aws, handle: Invoked) -> None:
+    first, second = send(handle), send(handle)
+
+    assert (second.body["repeated"], second.body["trigger_id"]) == (True, first.body["trigger_id"])
+    # The first request may have died between ledger and queue, so both are queued; delivery sends once.
+    assert len(aws.queued("triggers")) == 2
+
+
+@pytest.mark.parametrize("state", [State.SENT, State.FAILED, State.UNKNOWN])
+def test_a_repeat_of_what_is_done_is_not_queued(aws: Aws, handle: Invoked, state: State) -> None:
+    trigger_id = send(handle).body["trigger_id"]
+    aws.queued("triggers")
+    ledger = Ledger(aws.dynamodb, aws.table("ledger"))
+    ledger.claim(trigger_id, 180)
+    ledger.settle(trigger_id, Outcome(state, "reason"))
+
+    answered = send(handle)
+
+    assert (answered.status, answered.body["state"], answered.body["repeated"]) == (202, state.value, True)
+    assert aws.queued("triggers") == []
+
+
+def test_a_repeat_of_what_is_under_way_is_told_as_queued(aws: Aws, handle: Invoked) -> None:
+    trigger_id = send(handle).body["trigger_id"]
+    Ledger(aws.dynamodb, aws.table("ledger")).claim(trigger_id, 180)
+
+    assert send(handle).body == {"ok": True, "trigger_id": trigger_id, "state": "queued", "repeated": True}
+
+
+def test_the_callers_key_tells_a_repeat_from_a_new_event(handle: Invoked) -> None:
+    ids = [send(handle, SENT | {"at": at}, idempotency_key=key).body for at, key in ((1, "a"), (2, "a"), (1, "b"))]
+
+    assert [answer["repeated"] for answer in ids] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "field"),
+    [
+        ("", 400, "invalid_json", "body"),
+        ("offer=1", 400, "invalid_json", "body"),
+        ("[]", 400, "not_an_object", "body"),
+        ("[" * 100_000, 400, "invalid_json", "body"),
+        ("{}", 400, "missing_field", "braze_campaign_id"),
+        (SENT | {"offer_title": "twice"}, 400, "invalid_field", "offer_title"),
+        (SENT | {"braze_canvas_id": "canvas-1"}, 400, "invalid_field", "braze_canvas_id"),
+        ({"braze_campaign_id": "campaign-1"}, 400, "no_recipients", "recipients"),
+        (SENT | {"text": "x" * 51_200}, 413, "too_large", "trigger_properties"),
+        (SENT | {"text": "x" * 1_048_576}, 413, "too_large", "body"),
+    ],
+)
+def test_a_payload_that_cannot_be_sent_is_refused_and_leaves_nothing(
+    aws: Aws, handle: Invoked, body: Any, status: int, code: str, field: str
+) -> None:
+    answered = send(handle, body)
+
+    assert (answered.status, answered.body["code"], answered.body["field"]) == (status, code, field)
+    assert answered.body["hint"]
+    assert aws.queued("triggers") == []
+    assert aws.items("ledger") == []
+
+
+@pytest.mark.parametrize("depth", [31, 2_000, 5_000])
+def test_a_payload_nested_beyond_reason_is_refused_and_does_not_crash(handle: Invoked, depth: int) -> None:
+    start, end = ('{"a":', "}") if depth % 2 else ("[", "]")
+    text = json.dumps(SENT)[:-1] + ', "deep": ' + start * depth + "1" + end * depth + "}"
+
+    answered = send(handle, text)
+
+    assert (answered.status, answered.body["field"]) == (400, "body")
+
+
+@pytest.mark.parametrize(("start", "end"), [('{"a":', "}"), ("[", "]")])
+def test_a_payload_nested_30_deep_is_taken(handle: Invoked, start: str, end: str) -> None:
+    assert send(handle, json.dumps(SENT)[:-1] + ', "deep": ' + start * 30 + "1" + end * 30 + "}").status == 202
+
+
+def test_a_text_sqs_itself_would_refuse_travels_escaped(aws: Aws, handle: Invoked) -> None:
+    assert send(handle, SENT | {"text": "\uffff"}).status == 202
+
+    [record] = aws.received("triggers")
+    assert "\uffff" not in record["body"]
+    assert json.loads(record["body"])["properties"]["text"] == "\uffff"
+
+
+def test_without_a_queue_nothing_is_acknowledged_and_a_repeat_mends_it(aws: Aws, faulty_aws: FaultyAws) -> None:
+    faulty_aws.refuse("SendMessageBatch")
+    handle = build(aws.settings())
+    refused = send(handle)
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
+
+    faulty_aws.heal()
+    assert send(handle).body["repeated"] is True
+    assert len(aws.queued("triggers")) == 1
+
+
+def test_without_a_ledger_nothing_is_queued(aws: Aws, faulty_aws: FaultyAws) -> None:
+    faulty_aws.refuse("PutItem")
+
+    assert send(build(aws.settings())).status == 503
+    assert aws.queued("triggers") == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "facts"),
+    [
+        (None, "queued", {}),
+        (Outcome(State.SENDING), "queued", {}),
+        (Outcome(State.SENT, dispatch_id="d-1"), "sent", {"dispatch_id": "d-1"}),
+        (Outcome(State.SENT, dispatch_id="d-1", notice="paused"), "sent", {"dispatch_id": "d-1", "notice": "paused"}),
+        (
+            Outcome(State.FAILED, "status_400", "Invalid Campaign ID"),
+            "failed",
+            {"reason": "status_400", "detail": "Invalid Campaign ID"},
+        ),
+        (Outcome(State.UNKNOWN, "upstream_no_answer"), "unknown", {"reason": "upstream_no_answer"}),
+    ],
+)
+def test_the_status_of_a_trigger_says_what_became_of_it(
+    aws: Aws, handle: Invoked, outcome: Outcome | None, state: str, facts: dict[str, str]
+) -> None:
+    trigger_id = send(handle).body["trigger_id"]
+    ledger = Ledger(aws.dynamodb, aws.table("ledger"))
+    if outcome is not None:
+        ledger.claim(trigger_id, 180)
+        if outcome.state is not State.SENDING:
+            ledger.settle(trigger_id, outcome)
+
+    answered = status(aws, trigger_id)
+
+    blank = {"dispatch_id": None, "notice": None, "reason": None, "detail": None}
+    assert (answered.status, answered.body) == (
+        200,
+        {"ok": True, "trigger_id": trigger_id, "state": state, **blank, **facts},
+    )
+
+
+@pytest.mark.parametrize("trigger_id", ["trg-unknown", "tag#once-1", "", "../x"])
+def test_an_id_nobody_was_given_is_404_and_no_window_on_other_entries(aws: Aws, trigger_id: str) -> None:
+    Ledger(aws.dynamodb, aws.table("ledger")).enter("tag#once-1")
+
+    answered = status(aws, trigger_id)
+
+    assert (answered.status, answered.body["field"]) == (404, "trigger_id")

@@ -1,0 +1,105 @@
+"""What a person reads when a body is wrong."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+from msgspec import Meta
+
+from shared.errors import InvalidInput
+from shared.validation import convert, decode
+
+
+class Item(msgspec.Struct, forbid_unknown_fields=True):
+    ttl: Annotated[int, Meta(ge=1, description="Give seconds.")] | None = None
+    names: Annotated[
+        list[Annotated[str, Meta(pattern="^[a-z]+$", description="Give letters.")]],
+        Meta(min_length=1, description="Give a list."),
+    ] = msgspec.field(default_factory=lambda: ["a"])
+
+
+class Shape(msgspec.Struct, forbid_unknown_fields=True):
+    items: list[Item]
+    share: float = 0.5
+    plain: bool = False
+    renamed: Annotated[int, Meta(description="Give a number.")] = msgspec.field(default=1, name="other_name")
+    free: Any = None
+
+
+def fault(body: bytes) -> InvalidInput:
+    with pytest.raises(InvalidInput) as error:
+        decode(body, Shape)
+    return error.value
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field", "message", "hint"),
+    [
+        (b"{}", "missing_field", "items", "this field is required", "Send the fields"),
+        (b'{"items": [], "x": 1}', "unknown_field", "x", "this field is not known here", "Send the fields"),
+        (b'{"items": [{}, {"x": 1}]}', "unknown_field", "items[1].x", "this field is not known", "Send the fields"),
+        (b'{"items": 1}', "invalid_field", "items", "expected a list, got a whole number", "Send the fields"),
+        (b'{"items": [7]}', "invalid_field", "items[0]", "expected an object, got a whole number", "Send the fields"),
+        (b'{"items": [{"ttl": "60"}]}', "invalid_field", "items[0].ttl", "a whole number, got text", "Give seconds."),
+        (b'{"items": [{"ttl": 0}]}', "invalid_field", "items[0].ttl", "expected a whole number >= 1", "Give seconds."),
+        (
+            b'{"items": [{"names": []}]}',
+            "invalid_field",
+            "items[0].names",
+            "a list of length >= 1",
+            "Give a list. Give l",
+        ),
+        (
+            b'{"items": [{"names": ["A"]}]}',
+            "invalid_field",
+            "items[0].names[0]",
+            "not of the allowed form",
+            "Give a list.",
+        ),
+        (b'{"items": [], "share": "x"}', "invalid_field", "share", "expected a number, got text", "Send the fields"),
+        (b'{"items": [], "plain": 1}', "invalid_field", "plain", "expected true or false, got a whole", "Send the"),
+        (
+            b'{"items": [], "other_name": []}',
+            "invalid_field",
+            "other_name",
+            "a whole number, got a list",
+            "Give a number.",
+        ),
+        (b"[]", "not_an_object", "body", "expected an object, got a list", "Send one JSON object."),
+        (b"null", "not_an_object", "body", "expected an object, got null", "Send one JSON object."),
+        (b"", "invalid_json", "body", "the body is not valid JSON", "encoded as UTF-8"),
+        (b"{items: []}", "invalid_json", "body", "the body is not valid JSON", "encoded as UTF-8"),
+        (b'{"items": []} more', "invalid_json", "body", "the body is not valid JSON", "encoded as UTF-8"),
+        (b'{"free": "\xff"}', "invalid_json", "body", "the body is not valid JSON", "encoded as UTF-8"),
+        (b'{"free": ' + b"[" * 100_000, "invalid_json", "body", "the body is not valid JSON", "encoded as UTF-8"),
+    ],
+)
+def test_each_fault_says_where_it_is_what_is_wrong_and_what_to_do(
+    body: bytes, code: str, field: str, message: str, hint: str
+) -> None:
+    found = fault(body)
+
+    assert (found.code, found.field) == (code, field)
+    assert message in found.message
+    assert hint in found.hint
+
+
+def test_a_value_that_was_sent_is_never_echoed() -> None:
+    found = fault(b'{"items": [{"names": ["MEMBER-ID"]}]}')
+
+    assert "MEMBER-ID" not in found.message + found.hint + str(found.field)
+
+
+def test_a_field_name_that_was_sent_is_echoed_only_so_far() -> None:
+    assert len(str(fault(b'{"items": [], "' + b"x" * 5_000 + b'": 1}').field)) == 128
+
+
+def test_numbers_in_a_query_come_as_text() -> None:
+    class Query(msgspec.Struct):
+        limit: int
+
+    assert convert({"limit": "5"}, Query, strict=False) == Query(5)
+    with pytest.raises(InvalidInput, match="expected a whole number"):
+        convert({"limit": "5"}, Query)
