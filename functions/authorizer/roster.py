@@ -33,7 +33,7 @@ class Roster:
         self._rotation_seconds = rotation_seconds
         self._clock = clock
         self._current = self._secret("AWSCURRENT")
-        self._previous = self._secret("AWSPREVIOUS")
+        self._previous: Secret[Callers] | None = None
         self._previous_of = 0.0
 
     def current(self) -> Callers:
@@ -43,7 +43,7 @@ class Roster:
         """The list that `current` replaced, for `rotation_seconds` after it did; None when there was none."""
         if self._clock() - self._current.created_at > self._rotation_seconds:
             return None
-        if self._previous_of != self._current.created_at:
+        if self._previous is None or self._previous_of != self._current.created_at:
             # Another version is current now, so what was read of the one before it is out of date.
             self._previous, self._previous_of = self._secret("AWSPREVIOUS"), self._current.created_at
         try:

@@ -15,7 +15,7 @@ import msgspec
 from clients.credentials import Credentials, Token, with_fresh_credentials
 from clients.transport import Reply, Timeouts, Transport, raise_for_status
 from clients.vocabulary import TargetKind
-from shared.errors import UpstreamGarbled, UpstreamRefused
+from shared.errors import UpstreamError, UpstreamGarbled, UpstreamRefused, UpstreamUnavailable
 
 SEND_PATHS: Mapping[TargetKind, str] = {"campaign": "/campaigns/trigger/send", "canvas": "/canvas/trigger/send"}
 
@@ -24,6 +24,10 @@ class BrazeCredentials(msgspec.Struct, frozen=True):
     """The Braze secret: one REST API key of the workspace."""
 
     rest_api_key: Token
+
+
+# Braze's texts are kept with a trigger's outcome; this is longer than any of its messages.
+_LONGEST_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,14 @@ class Braze:
         reply = self.relay("POST", SEND_PATHS[kind], timeouts=timeouts, body=body)
         raise_for_status(upstream, reply, _refusal)
         answer = reply.json(upstream)
-        if answer.get("message") != "success":
-            raise UpstreamRefused(upstream, "no_success", _words(answer))
         dispatch_id = answer.get("dispatch_id")
-        if not isinstance(dispatch_id, str) or not dispatch_id:
-            raise UpstreamGarbled(upstream, "a success without dispatch_id")
+        if dispatch_id is None and answer.get("message") != "success" and _words(answer):
+            raise UpstreamRefused(upstream, "no_success", _words(answer))
+        if answer.get("message") != "success" or not isinstance(dispatch_id, str) or not dispatch_id:
+            raise UpstreamGarbled(upstream, "neither a success with its dispatch_id nor a refusal")
         errors = answer.get("errors")
-        return Dispatch(dispatch_id, str(answer.get("notice") or ""), len(errors) if isinstance(errors, list) else 0)
+        notice = str(answer.get("notice") or "")[:_LONGEST_TEXT]
+        return Dispatch(dispatch_id[:_LONGEST_TEXT], notice, len(errors) if isinstance(errors, list) else 0)
 
     def segment_sizes(
         self, segment_id: str, *, length: int, ending_at: str | None, timeouts: Timeouts
@@ -108,15 +113,22 @@ class Braze:
         return with_fresh_credentials(self._credentials, call)
 
 
-def _refusal(upstream: str, reply: Reply) -> UpstreamRefused:
+def in_brazes_words(reply: Reply) -> bool:
+    """Whether an answer is Braze's own: all of them are JSON objects with a `message`."""
     try:
-        words = _words(reply.json(upstream))
+        return bool(_words(reply.json("Braze")))
     except UpstreamGarbled:
-        words = ""
-    return UpstreamRefused(upstream, f"status_{reply.status}", words)
+        return False
+
+
+def _refusal(upstream: str, reply: Reply) -> UpstreamError:
+    """A 4xx in Braze's own words. One without is not Braze's: a wrong host, or something in front of it."""
+    if not in_brazes_words(reply):
+        return UpstreamUnavailable(upstream, f"status {reply.status}, but not in Braze's words")
+    return UpstreamRefused(upstream, f"status_{reply.status}", _words(reply.json(upstream)))
 
 
 def _words(body: dict[str, Any]) -> str:
     """Braze's own words for a fatal error, as in "Invalid Campaign ID"; Braze has no codes."""
     message = body.get("message")
-    return message[:200] if isinstance(message, str) else ""
+    return message[:_LONGEST_TEXT] if isinstance(message, str) else ""

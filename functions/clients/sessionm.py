@@ -5,6 +5,7 @@ Sources: Braze's partner page on SessionM; SessionM's pages on tags, authenticat
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -18,6 +19,8 @@ from clients.vocabulary import Member
 from shared.errors import UpstreamError, UpstreamGarbled, UpstreamRefused, UpstreamUnauthorized, UpstreamUnavailable
 
 GET_USER_OFFERS = "/offers/api/2.0/offers/get_user_offers"
+
+_CODE = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
 
 # Which HTTP status goes with which code is not documented, and a 200 can carry any of them. These say "not now" or
 # "not with this credential"; every other code is a refusal of the request itself.
@@ -89,7 +92,7 @@ class Sessionm:
         self, path: str, request: dict[str, Any], timeouts: Timeouts
     ) -> Callable[[SessionmCredentials], Reply]:
         def call(credentials: SessionmCredentials) -> Reply:
-            body = {"retailer_id": credentials.retailer_id} | request | {"retailer_id": credentials.retailer_id}
+            body = request | {"retailer_id": credentials.retailer_id}
             return self._connect.send(
                 "POST", path, body=body, authorization=credentials.connect_basic(), timeouts=timeouts
             )
@@ -113,10 +116,13 @@ class Sessionm:
 
 
 def error_code(body: dict[str, Any]) -> str:
-    """SessionM's own code, lower case, from `{"status":"error","errors":{"code":...}}`; empty when there is none."""
+    """SessionM's own code, lower case, from `{"status":"error","errors":{"code":...}}`; empty when there is none.
+
+    A code is logged and shown, so anything but a plain word counts as none.
+    """
     errors = body.get("errors")
     code = errors.get("code") if isinstance(errors, dict) else None
-    return code.lower()[:64] if isinstance(code, str) else ""
+    return code.lower() if isinstance(code, str) and _CODE.match(code) else ""
 
 
 def refusal(upstream: str, reply: Reply) -> UpstreamError:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from urllib.parse import quote
 import msgspec
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ClosedPoolError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import ClosedPoolError, HTTPError, MaxRetryError, NewConnectionError, SSLError
 
 from shared.errors import (
     UpstreamError,
@@ -31,13 +32,21 @@ from shared.errors import (
 # said so. A request written to it would end as "unknown", so it is dropped instead.
 IDLE_SECONDS = 20.0
 
+# Twice what Braze lets a message see. Reading and checking that much still fits a read's time.
+MAX_ANSWER_BYTES = 2 * 1_048_576
+
 # Reset headers hold either the seconds to wait or the epoch second to wait for (facts about Braze's rate limits: both
 # occur). No vendor asks anybody to wait for years, so a large number is a moment.
 _EPOCH_FROM = 1_000_000_000
 
 # The vendor's own word that it failed. Any other 5xx, such as 502 or 504, comes from something in front of the vendor,
 # which may have passed the request on before it gave up.
-_DID_NOTHING = frozenset({500, 503})
+DID_NOTHING = frozenset({500, 503})
+
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "sessionm-braze-bundle"}
+
+# What an answer can break requests, urllib3 and http.client with. All of it may come after the vendor acted.
+_BROKEN = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError)
 
 _RESET_HEADERS = ("retry-after", "x-ratelimit-retry-after", "x-ratelimit-reset")
 
@@ -90,7 +99,8 @@ def path_of(*segments: str) -> str:
 class Transport:
     """Requests to one vendor API; `upstream` names it in errors, `base_url` has no path.
 
-    Raises `UpstreamUnreachable` when nothing was sent and `UpstreamUnknown` when it was but no whole answer came.
+    Raises `UpstreamUnreachable` when nothing was sent, `UpstreamUnknown` when it was but no whole answer came in time,
+    and `UpstreamGarbled` when the answer exceeds `max_answer_bytes`.
     """
 
     def __init__(
@@ -99,7 +109,7 @@ class Transport:
         base_url: str,
         session: requests.Session,
         *,
-        max_answer_bytes: int = 10_485_760,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.upstream = upstream
@@ -122,33 +132,45 @@ class Transport:
     ) -> Reply:
         """Sends `body` (encoded as JSON, or bytes as they are) and returns the answer, whatever its status."""
         self._drop_idle_connections()
-        headers = {"Authorization": authorization, "Accept": "application/json"}
+        headers = {"Authorization": authorization, **_HEADERS}
         if body is not None:
             headers["Content-Type"] = "application/json"
             body = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        request = self._formed(method, path, query, headers, body)
+        done_by = self._clock() + timeouts.connect_seconds + timeouts.read_seconds
         try:
-            with self._session.request(
-                method,
-                self._base_url + path,
-                params=query,
-                data=body,
-                headers=headers,
-                timeout=timeouts,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                content = self._read(response)
+            # Straight to the session's pool: cookies, proxies, netrc and redirects, none of which a vendor's API has,
+            # would take a third of a millisecond of every call.
+            adapter = self._session.get_adapter(request.url or "")
+            with adapter.send(request, stream=True, timeout=timeouts) as response:
+                content = self._read(response, done_by)
                 answer_headers = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status_code, answer_headers, content)
-        except requests.RequestException as error:
+        except _BROKEN as error:
             raise self._failure(error) from None
 
-    def _read(self, response: requests.Response) -> bytes:
+    def _formed(
+        self, method: str, path: str, query: Mapping[str, str] | None, headers: Mapping[str, str], body: bytes | None
+    ) -> requests.PreparedRequest:
+        request = requests.PreparedRequest()
+        try:
+            request.prepare_method(method)
+            request.prepare_url(self._base_url + path, query)
+            request.prepare_headers(headers)
+            request.prepare_body(body, files=None)
+        except (requests.RequestException, ValueError) as error:
+            raise UpstreamUnreachable(self.upstream, f"no request can be formed: {type(error).__name__}") from None
+        return request
+
+    def _read(self, response: requests.Response, done_by: float) -> bytes:
         content = bytearray()
-        for chunk in response.iter_content(65_536):
+        # What has arrived, rather than 64 KiB however long they take.
+        while chunk := response.raw.read1(65_536, decode_content=True):
             content += chunk
             if len(content) > self._max_answer_bytes:
                 raise UpstreamGarbled(self.upstream, f"the answer exceeds {self._max_answer_bytes} bytes")
+            if self._clock() > done_by:
+                raise UpstreamUnknown(self.upstream, "the answer came in drop by drop")
         return bytes(content)
 
     def _drop_idle_connections(self) -> None:
@@ -158,7 +180,7 @@ class Transport:
                 self._session.close()
             self._last_used = now
 
-    def _failure(self, error: requests.RequestException) -> UpstreamError:
+    def _failure(self, error: Exception) -> UpstreamError:
         if _nothing_was_sent(error):
             return UpstreamUnreachable(self.upstream, type(error).__name__)
         return UpstreamUnknown(self.upstream, type(error).__name__)
@@ -179,7 +201,7 @@ def raise_for_status(
         return
     if status == 429:
         raise UpstreamThrottled(upstream, retry_after_seconds(reply.headers, clock()))
-    if status in _DID_NOTHING:
+    if status in DID_NOTHING:
         raise UpstreamUnavailable(upstream, f"status {status}")
     if status >= 500:
         raise UpstreamUnknown(upstream, f"status {status}")
@@ -188,7 +210,7 @@ def raise_for_status(
     if status == 408:
         raise UpstreamUnknown(upstream, "status 408")
     if status < 400:
-        raise UpstreamGarbled(upstream, f"status {status}; redirects are not followed")
+        raise UpstreamUnavailable(upstream, f"status {status}; redirects are not followed")
     raise refusal(upstream, reply)
 
 
@@ -208,15 +230,15 @@ def _wait(text: str, now: float) -> float | None:
     except ValueError:
         try:
             return parsedate_to_datetime(text).timestamp() - now
-        except ValueError:
+        except (ValueError, OverflowError, OSError):
             return None
     if not math.isfinite(value):
         return None
     return value - now if value >= _EPOCH_FROM else value
 
 
-def _nothing_was_sent(error: requests.RequestException) -> bool:
-    if isinstance(error, requests.exceptions.ConnectTimeout | ValueError):  # ValueError: a URL or header we cannot form
+def _nothing_was_sent(error: Exception) -> bool:
+    if isinstance(error, requests.exceptions.ConnectTimeout):
         return True
     cause = error.args[0] if error.args else None
     reason = cause.reason if isinstance(cause, MaxRetryError) else cause

@@ -16,15 +16,21 @@ from shared.observability import count, flush, logger
 # No message waits for this, so each segment gets more time than a read has.
 _SEGMENT_BUDGET_SECONDS = 10.0
 
+# Time kept to report what was reached.
+_RESERVE_SECONDS = 5.0
+
 ScheduleHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
 
-def refresh(sizes: SegmentSizes, segment_ids: Sequence[str]) -> dict[str, str]:
-    """Fetches each segment once; returns the reason of each that failed. One that fails does not stop the others."""
+def refresh(sizes: SegmentSizes, segment_ids: Sequence[str], deadline: Deadline) -> dict[str, str]:
+    """Fetches each segment once; returns the reason of each that failed. One that fails does not stop the others.
+
+    Those that are not reached before the deadline fail with its code.
+    """
     failed: dict[str, str] = {}
     for segment_id in segment_ids:
         try:
-            sizes.fetch(segment_id, SHORT_LENGTH, None, Deadline(_SEGMENT_BUDGET_SECONDS))
+            sizes.fetch(segment_id, SHORT_LENGTH, None, deadline.sooner(_SEGMENT_BUDGET_SECONDS))
         except BundleError as error:
             failed[segment_id] = error.code
             logger.error("segment not refreshed", segment_id=segment_id, code=error.code, detail=str(error))
@@ -38,7 +44,8 @@ def build(settings: Settings) -> ScheduleHandler:
     segment_ids = settings.names("SEGMENT_IDS")
 
     def handle(_event: Mapping[str, Any], context: Any) -> dict[str, Any]:
-        failed = refresh(sizes, segment_ids)
+        deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
+        failed = refresh(sizes, segment_ids, deadline)
         flush()
         return {"refreshed": len(segment_ids) - len(failed), "failed": failed}
 

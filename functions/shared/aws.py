@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
-# AWS answers these calls in milliseconds. Three tries of at most a second to connect and two to answer stay inside
-# the shortest function time-out but one; the wallet's own deadline runs outside of them.
-_CONFIG = Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 3})
+# AWS answers these calls in milliseconds. Two tries of at most half a second to connect and one to answer are three
+# seconds and a pause: a request that needs two stores still tells its caller to come back (503) within its ten seconds.
+_CONFIG = Config(connect_timeout=0.5, read_timeout=1, retries={"mode": "standard", "total_max_attempts": 2})
 
 # A worker keeps up to 256 rows in flight, each of which may claim and settle a ledger entry.
 _WIDE_CONFIG = _CONFIG.merge(Config(max_pool_connections=256))

@@ -18,6 +18,7 @@
         ├── UpstreamUnavailable   500 or 503: the vendor failed, and did nothing
         ├── UpstreamUnauthorized  401 or 403 even with a fresh credential: ours to mend, nothing was done
         ├── UpstreamGarbled       answered, but not in the documented shape
+        ├── AnswerTooLarge        answered well, but more than Braze lets a message see
         └── UpstreamRefused       a documented, permanent no; carries the vendor's code
 
 Every error has a `code`, stable and in snake_case, which is also the `reason` of an answer, a verdict or a log line.
@@ -132,6 +133,10 @@ class UpstreamUnauthorized(UpstreamError):
 
 class UpstreamGarbled(UpstreamError):
     code = "upstream_garbled"
+
+
+class AnswerTooLarge(UpstreamError):
+    code = "answer_too_large"
 
 
 class UpstreamRefused(UpstreamError):

@@ -23,8 +23,8 @@ from shared.outcomes import Outcome, State
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# Braze spreads a webhook's retries over up to 24 hours and a queued message lives for 14 days.
-KEEP_SECONDS = 15 * 86_400
+# A message lives for 14 days in its queue and, put back from the dead-letter queue, for as long again.
+KEEP_SECONDS = 30 * 86_400
 
 # The same content entered again within this time is a repeat of the first; later it is a new event.
 REPEAT_SECONDS = 2 * 86_400
@@ -151,4 +151,5 @@ def _item_of(error: Any) -> Mapping[str, Any]:
 
 
 def _outcome(item: Mapping[str, Any]) -> Outcome:
-    return Outcome(State(item["state"]["S"]), *(item.get(name, {}).get("S", "") for name in _OUTCOME_FIELDS))
+    facts = {name: item[name]["S"] for name in _OUTCOME_FIELDS if name in item}
+    return Outcome(State(item["state"]["S"]), **facts)

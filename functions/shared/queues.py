@@ -26,9 +26,7 @@ BATCH_BYTES = 262_144
 FIRST_DELAY_SECONDS = 30
 LONGEST_DELAY_SECONDS = 3600
 
-# SQS hides a message for twelve hours at most.
-_LONGEST_VISIBILITY_SECONDS = 43_200
-
+# SQS may take a part of a batch; the rest is sent again at once.
 _SEND_TRIES = 3
 
 
@@ -44,7 +42,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Staying:
-    """A message that stays in its queue, for at least `wait_seconds`: what a vendor asked for, or nothing."""
+    """A message that stays in its queue, for at least `wait_seconds`: what a vendor asked for, or nothing.
+
+    A vendor's wait counts up to an hour, so that all receives together stay within the life of a message.
+    """
 
     message: Message
     wait_seconds: float = 0.0
@@ -70,7 +71,7 @@ class Queue:
         """
         for each in staying:
             growing = delay_seconds(each.message.receive_count, self._jitter())
-            delay = min(max(growing, ceil(each.wait_seconds)), _LONGEST_VISIBILITY_SECONDS)
+            delay = min(max(growing, ceil(each.wait_seconds)), LONGEST_DELAY_SECONDS)
             try:
                 with store("queue"):
                     self._client.change_message_visibility(

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 # size is done in half of the fifteen minutes a function may run. A larger one is refused whole rather than cut short.
 MAX_FILE_BYTES = 64 * 1_048_576
 
+# So many bad lines are no slip but the wrong file, and their list has to fit the function's disk.
+MAX_REFUSALS = 100_000
+
 CsvHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
 
@@ -50,7 +53,12 @@ class Reading:
                 yield line
             else:
                 self.refused += 1
-                self._failures.writerow([line.line, line.code, line.reason, *line.cells])
+                self.write_down(line)
+                if self.refused == MAX_REFUSALS:
+                    raise UnreadableFile(f"reading stopped at line {line.line}: {MAX_REFUSALS} lines were refused")
+
+    def write_down(self, refusal: Refusal) -> None:
+        self._failures.writerow([refusal.line, refusal.code, refusal.reason, *refusal.cells])
 
 
 def build(settings: Settings) -> CsvHandler:
@@ -64,7 +72,7 @@ def build(settings: Settings) -> CsvHandler:
         if imports.finished(import_id):
             logger.info("file already imported", import_id=import_id)
             return {"import_id": import_id, "state": "already_imported"}
-        summary = import_file(s3, bucket, dropped["key"], import_id, queue)
+        summary = import_file(s3, bucket, dropped, import_id, queue)
         imports.finish(import_id, summary)
         count("TagsAccepted", summary.rows_queued)
         count("TagRowsRefused", summary.rows_refused)
@@ -76,7 +84,6 @@ def build(settings: Settings) -> CsvHandler:
             rows_read=summary.rows_read,
             rows_queued=summary.rows_queued,
             rows_refused=summary.rows_refused,
-            failure_file=summary.failure_file,
         )
         flush()
         return {"import_id": import_id, "state": summary.state}
@@ -93,30 +100,40 @@ def import_id_of(bucket: str, dropped: Mapping[str, Any]) -> str:
     return "csv-" + sha256(identity.encode()).hexdigest()[:24]
 
 
-def import_file(s3: S3Client, bucket: str, key: str, import_id: str, queue: Queue) -> Summary:
+def import_file(s3: S3Client, bucket: str, dropped: Mapping[str, Any], import_id: str, queue: Queue) -> Summary:
     """Reads the file to its end; returns only once every row is in the queue or in the failure file.
 
+    The bucket keeps versions, and the version that was announced is read, also when another has taken its name since.
     Raises `StoreUnavailable` when S3 or SQS give out, for Lambda to run the event again.
     """
+    key = dropped["key"]
+    version = {"VersionId": dropped["version-id"]} if dropped.get("version-id") else {}
     with store("import bucket"):
-        found = s3.get_object(Bucket=bucket, Key=key)
-    if found["ContentLength"] > MAX_FILE_BYTES:
-        return Summary("failed", f"the file exceeds {MAX_FILE_BYTES} bytes; split it", 0, 0, 0, "")
+        found = s3.get_object(Bucket=bucket, Key=key, **version)
     with tempfile.TemporaryFile() as stored, io.TextIOWrapper(stored, encoding="utf-8", newline="") as failures:
         reading = Reading(failures)
-        text = io.TextIOWrapper(found["Body"], encoding="utf-8-sig", errors="replace", newline="")  # type: ignore[type-var]
+        state, reason = "queued", ""
         try:
+            if found["ContentLength"] > MAX_FILE_BYTES:
+                raise UnreadableFile(f"the file exceeds {MAX_FILE_BYTES} bytes; split it")
+            text = io.TextIOWrapper(found["Body"], encoding="utf-8-sig", errors="replace", newline="")  # type: ignore[type-var]
             with store("import bucket"):
                 queue.send(parcels(import_id, reading.rows(read_rows(text, import_id))))
         except UnreadableFile as error:
-            return Summary("failed", str(error), 0, 0, 0, "")
-        failure_file = f"failures/{import_id}.csv" if reading.refused else ""
+            state, reason = "failed", error.message
+            reading.write_down(Refusal(1, error.code, error.message, ()))
+        failure_file = failure_key(key, import_id) if reading.refused or state == "failed" else ""
         if failure_file:
             failures.flush()
             stored.seek(0)
             with store("import bucket"):
                 s3.put_object(Bucket=bucket, Key=failure_file, Body=stored, ContentType="text/csv; charset=utf-8")
-    return Summary("queued", "", reading.queued + reading.refused, reading.queued, reading.refused, failure_file)
+    return Summary(key, state, reason, reading.queued + reading.refused, reading.queued, reading.refused, failure_file)
+
+
+def failure_key(key: str, import_id: str) -> str:
+    """Where the rows refused of the file `key` are listed: under its own name, and told apart from its next upload."""
+    return f"failures/{key.removeprefix('imports/').removesuffix('.csv')}.{import_id}.csv"
 
 
 handle = build(Settings(os.environ))

@@ -7,6 +7,7 @@ The header names the columns, in any order and case: `user_id` or `external_id` 
 from __future__ import annotations
 
 import csv
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,11 +18,16 @@ from tag_import.rows import MemberFields, Row, member_row
 _KNOWN_COLUMNS = frozenset({"user_id", "external_id", "tags", "ttl", "counter"})
 _TRUE = frozenset({"true", "yes", "1"})
 _FALSE = frozenset({"false", "no", "0", ""})
+# Longer than a hundred tags of the longest name; a quote that is never closed swallows no more than this.
+_LONGEST_FIELD = 65_536
+
 _UNDECODABLE = "\ufffd"
 
 
-class UnreadableFile(Exception):
+class UnreadableFile(InvalidInput):
     """Nothing in the file can be read as rows; the message says why and what to do."""
+
+    code = "unreadable_file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +40,56 @@ class Refusal:
     cells: Sequence[str]
 
 
-def read_rows(lines: Iterable[str], import_id: str) -> Iterator[Row | Refusal]:
+class _Lines:
+    """Lines of a file, of which those that an unclosed quote swallowed can be read again."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self._taken: list[str] = []
+        self._again: deque[str] = deque()
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines)
+        self._taken.append(line)
+        return line
+
+    def begin_record(self) -> None:
+        """What was taken is done with; `number` becomes that of the last line taken."""
+        self.number += len(self._taken)
+        self._taken.clear()
+
+    def give_back_all_but_the_first(self) -> str:
+        """Returns the first line taken for this record; the others come again."""
+        first, *others = self._taken
+        self._again.extendleft(reversed(others))
+        self._taken = [first]
+        return first
+
+
+def read_rows(text: Iterable[str], import_id: str) -> Iterator[Row | Refusal]:
     """Rows and refusals in the order of the file, from text lines that keep their ends.
 
     Raises `UnreadableFile` when the header does not name a member and tags; never after the first line was yielded.
     """
+    csv.field_size_limit(_LONGEST_FIELD)
+    lines = _Lines(text)
     reader = csv.reader(lines, strict=True)
     columns = _columns(reader)
     while True:
-        line = reader.line_num + 1
+        lines.begin_record()
+        line = lines.number + 1
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            lost = f"lines {line} to {reader.line_num}" if reader.line_num > line else "this line"
-            yield Refusal(line, "invalid_csv", f"{lost} cannot be read as CSV: {error}", ())
+            broken = lines.give_back_all_but_the_first().rstrip("\r\n")
+            yield Refusal(line, "invalid_csv", f"this line cannot be read as CSV: {error}", (broken,))
+            reader = csv.reader(lines, strict=True)
             continue
         if any(cell.strip() for cell in cells):
             yield _row_or_refusal(line, cells, columns, import_id)
@@ -65,7 +105,9 @@ def _columns(reader: Iterator[list[str]]) -> Mapping[str, int]:
     names = [cell.strip().lower() for cell in header]
     columns = {name: position for position, name in enumerate(names) if name in _KNOWN_COLUMNS}
     if not {"user_id", "external_id"} & columns.keys() or "tags" not in columns:
-        raise UnreadableFile("the first line must name the columns user_id (or external_id), tags and ttl")
+        raise UnreadableFile(
+            "the first line must name the columns user_id (or external_id), tags and ttl, separated by commas"
+        )
     if len(columns) < sum(name in _KNOWN_COLUMNS for name in names):
         raise UnreadableFile("the first line names a column twice")
     return columns

@@ -88,29 +88,31 @@ def deliver(
     messages: Sequence[Message], sender: TagSender, imports: Imports, threads: Executor, deadline: Deadline
 ) -> list[Staying]:
     """Sends every row of every message; returns the messages that must stay in the queue."""
-    outcomes: Counter[str] = Counter()
 
-    def send(import_id: str, row: Row) -> BundleError | None:
-        try:
-            outcome = sender.send(row, deadline)
-            if outcome.state is not State.SENT:
-                imports.refuse(import_id, row, outcome)
-        except BundleError as error:
-            outcomes[f"postponed: {error.code}"] += 1
-            return error
-        outcomes[outcome.state.value] += 1
-        return None
+    def send(import_id: str, row: Row) -> Outcome:
+        outcome = sender.send(row, deadline)
+        if outcome.state is not State.SENT:
+            imports.refuse(import_id, row, outcome)
+        return outcome
 
     readable, unreadable = _open(messages)
     under_way = [
         (message, [threads.submit(send, parcel.import_id, row) for row in parcel.rows]) for message, parcel in readable
     ]
     staying = [Staying(message) for message in unreadable]
+    settled: Counter[State] = Counter()
+    postponed: Counter[str] = Counter()
     for message, rows in under_way:
-        errors = [error for row in rows if (error := row.result()) is not None]
+        errors: list[BundleError] = []
+        for row in rows:
+            try:
+                settled[row.result().state] += 1
+            except BundleError as error:
+                errors.append(error)
         if errors:
             staying.append(Staying(message, max(error.retry_after_seconds for error in errors)))
-    _report(outcomes, unreadable)
+            postponed.update(error.code for error in errors)
+    _report(settled, postponed, unreadable)
     return staying
 
 
@@ -145,13 +147,14 @@ def _open(messages: Sequence[Message]) -> tuple[list[tuple[Message, Parcel]], li
     return readable, unreadable
 
 
-def _report(outcomes: Counter[str], unreadable: Sequence[Message]) -> None:
+def _report(settled: Counter[State], postponed: Counter[str], unreadable: Sequence[Message]) -> None:
     for message in unreadable:
         logger.error("unreadable message", message_id=message.id)
-    for metric, key in (("TagsSent", "sent"), ("TagsFailed", "failed"), ("TagsUnknown", "unknown")):
-        count(metric, outcomes[key])
-    count("TagsPostponed", sum(n for key, n in outcomes.items() if key.startswith("postponed")))
-    logger.info("tags delivered", outcomes=dict(outcomes))
+    count("TagsSent", settled[State.SENT])
+    count("TagsFailed", settled[State.FAILED])
+    count("TagsUnknown", settled[State.UNKNOWN])
+    count("TagsPostponed", postponed.total())
+    logger.info("tags delivered", settled=dict(settled), postponed=dict(postponed))
 
 
 handle = build(Settings(os.environ))

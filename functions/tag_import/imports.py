@@ -19,9 +19,13 @@ _SUMMARY = "summary"
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How reading a file ended. `rows_read` is always `rows_queued` + `rows_refused`."""
+    """How reading a file ended. `rows_read` is always `rows_queued` + `rows_refused`.
 
-    state: str  # "queued" or "failed"
+    `file` is its key. One that cannot be read at all has `state` "failed", and its `failure_file` says why.
+    """
+
+    file: str
+    state: str
     reason: str
     rows_read: int
     rows_queued: int

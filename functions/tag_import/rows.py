@@ -9,9 +9,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from clients.vocabulary import Member, MemberKind
+from clients.vocabulary import ExternalId, Member, MemberKind, UserId
 from shared.errors import InvalidInput
-from shared.fields import ExternalId, UserId
 from shared.queues import body_of
 
 # SessionM publishes no limits for tags. These are far above any use we know of, and keep a row below a queue message.
@@ -61,7 +60,6 @@ class Parcel(msgspec.Struct, frozen=True):
 
     import_id: str
     rows: list[Row]
-    version: int = 1
 
 
 class TagFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

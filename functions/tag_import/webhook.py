@@ -10,11 +10,10 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from clients.vocabulary import MemberKind
+from clients.vocabulary import ExternalId, MemberKind, UserId
 from shared import aws
 from shared.config import Settings
 from shared.errors import InvalidInput
-from shared.fields import ExternalId, UserId
 from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import count
 from shared.queues import Queue

@@ -40,11 +40,18 @@ SqsHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
 
 def deliver(trigger: Trigger, braze: Braze, ledger: Ledger, deadline: Deadline) -> Outcome:
-    """The trigger's final outcome. Raises a `BundleError` when it has none yet and is to be tried again later."""
+    """The trigger's final outcome, which is reported when it is reached now and not by an earlier message.
+
+    Raises a `BundleError` when it has none yet and is to be tried again later.
+    """
     if deadline.passed():
         raise DeadlineExceeded("the worker's time is up")
     settled = ledger.claim(trigger.trigger_id, _LEASE_SECONDS)
     if settled is not None:
+        if settled.state is State.UNKNOWN:
+            _report(trigger, settled)  # by a worker that died, perhaps, and could not say so
+        else:
+            count("TriggersRepeated")
         return settled
     try:
         dispatch = repeated(lambda: braze.send(trigger.kind, trigger.body(), _TIMEOUTS), ONLY_IF_NOT_DONE, deadline)
@@ -57,6 +64,7 @@ def deliver(trigger: Trigger, braze: Braze, ledger: Ledger, deadline: Deadline) 
     except BundleError:
         ledger.release(trigger.trigger_id)
         raise
+    _report(trigger, outcome)
     return ledger.settle(trigger.trigger_id, outcome)
 
 
@@ -71,7 +79,7 @@ def deliver_all(messages: Sequence[Message], braze: Braze, ledger: Ledger, deadl
             staying.append(Staying(message))
             continue
         try:
-            _report(trigger, deliver(trigger, braze, ledger, deadline))
+            deliver(trigger, braze, ledger, deadline)
         except BundleError as error:
             logger.warning("trigger postponed", trigger_id=trigger.trigger_id, code=error.code, detail=str(error))
             count("TriggersPostponed")
@@ -106,7 +114,7 @@ def _report(trigger: Trigger, outcome: Outcome) -> None:
         state=outcome.state.value,
         reason=outcome.reason,
         dispatch_id=outcome.dispatch_id,
-        notice=outcome.notice,
+        has_notice=bool(outcome.notice),
     )
 
 

@@ -28,7 +28,7 @@ EVENT_NAMES = ("event_id", "trigger_event_id", "schedule_id")
 _PLACEHOLDER = re.compile(r"^\s*\{\{.*\}\}\s*\Z", re.DOTALL)
 _CAMEL_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # A JSON string, closed or not, or else a comma that nothing follows: strings are matched so as to be left alone.
-_STRING_OR_TRAILING_COMMA = re.compile(rb'("(?:[^"\\]|\\.)*(?:"|\Z))|,(?=\s*[}\]])', re.DOTALL)
+_STRING_OR_TRAILING_COMMA = re.compile(rb'("(?:[^"\\]|\\.)*(?:"|\\?\Z))|,(?=\s*[}\]])', re.DOTALL)
 # Liquid reaches a few levels down; Python's own limit is far beyond, and a crash.
 _DEEPEST = 30
 

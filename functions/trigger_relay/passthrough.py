@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Container
 from typing import Any
 
 import msgspec
 
 import wiring
-from clients.braze import SEND_PATHS, Braze
-from clients.transport import Reply, Timeouts
+from clients.braze import SEND_PATHS, Braze, in_brazes_words
+from clients.transport import DID_NOTHING, Reply, Timeouts
 from clients.vocabulary import TargetKind
 from shared.config import Settings
 from shared.deadline import Deadline, within
-from shared.errors import UpstreamGarbled, UpstreamUnauthorized
+from shared.errors import UpstreamGarbled, UpstreamUnauthorized, UpstreamUnavailable, UpstreamUnknown
 from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import count
 from trigger_relay.triggers import check_audience, check_properties
@@ -24,6 +25,8 @@ _TIMEOUTS = Timeouts(connect_seconds=3, read_seconds=20)
 # Below the 29 seconds of the function, which is below the 30 an HTTP API waits: whoever is cut off there gets a 5xx,
 # sends again, and a message may go out twice.
 _BUDGET_SECONDS = 27.0
+
+_PLAIN = re.compile(r"[\x20-\x7e]{1,64}\Z")
 
 _KEPT_HEADERS = (
     "x-ratelimit-limit",
@@ -64,36 +67,43 @@ def build(settings: Settings) -> Handler:
     def campaign(request: Request) -> Answer:
         body = request.json(CampaignSend)
         _check("campaign", body.campaign_id, body, body.trigger_properties, broadcast_allowed)
-        return relay(braze, "campaign", body)
+        return relay(braze, "campaign", body, request.deadline(_BUDGET_SECONDS))
 
     def canvas(request: Request) -> Answer:
         body = request.json(CanvasSend)
         _check("canvas", body.canvas_id, body, body.context or body.canvas_entry_properties, broadcast_allowed)
-        return relay(braze, "canvas", body)
+        return relay(braze, "canvas", body, request.deadline(_BUDGET_SECONDS))
 
     return http_handler({"POST /campaigns/trigger/send": campaign, "POST /canvas/trigger/send": canvas})
 
 
-def relay(braze: Braze, kind: TargetKind, body: CampaignSend | CanvasSend) -> Answer:
-    """Braze's status, body and rate-limit headers. A 401 is about our key, not the caller's, and becomes a 502.
+def relay(braze: Braze, kind: TargetKind, body: CampaignSend | CanvasSend, deadline: Deadline) -> Answer:
+    """Braze's status, body and rate-limit headers, unless they are not Braze's, or about our key, not the caller's.
 
-    What goes out is the body as it was checked, not the caller's bytes, in which a name may stand twice.
+    What goes out is the body as it was checked, not the caller's bytes, in which a name may stand twice. Raises
+    `UpstreamUnknown` or `DeadlineExceeded` when nobody can say whether Braze sent the message.
     """
     content = msgspec.json.encode(body)
-    reply = within(
-        Deadline(_BUDGET_SECONDS), lambda: braze.relay("POST", SEND_PATHS[kind], timeouts=_TIMEOUTS, body=content)
-    )
-    if reply.status == 401:
-        raise UpstreamUnauthorized("Braze", "status 401")
+    try:
+        reply = within(deadline, lambda: braze.relay("POST", SEND_PATHS[kind], timeouts=_TIMEOUTS, body=content))
+    except UpstreamGarbled as error:
+        raise UpstreamUnknown("Braze", error.detail) from None
+    if reply.status in (401, 403):
+        raise UpstreamUnauthorized("Braze", f"status {reply.status}")
     if 300 <= reply.status < 400:
-        raise UpstreamGarbled("Braze", f"status {reply.status}; redirects are not followed")
-    reply.json("Braze")
+        raise UpstreamUnavailable("Braze", f"status {reply.status}; redirects are not followed")
+    if not in_brazes_words(reply):
+        if reply.status in DID_NOTHING or 400 <= reply.status < 500:
+            raise UpstreamUnavailable("Braze", f"status {reply.status}, but not in Braze's words")
+        raise UpstreamUnknown("Braze", f"status {reply.status}, but not in Braze's words")
+    if reply.status >= 500 and reply.status not in DID_NOTHING:
+        raise UpstreamUnknown("Braze", f"status {reply.status}")
     count("SendsRelayed")
     return Answer(reply.status, reply.content, _headers_of(reply))
 
 
 def _headers_of(reply: Reply) -> dict[str, str]:
-    return {name: reply.headers[name] for name in _KEPT_HEADERS if name in reply.headers}
+    return {name: value for name in _KEPT_HEADERS if _PLAIN.match(value := reply.headers.get(name, ""))}
 
 
 def _check(

@@ -27,7 +27,6 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
     recipients: list[dict[str, Any]]
     properties: dict[str, Any]
     broadcast: bool = False
-    version: int = 1
 
     def body(self) -> dict[str, Any]:
         """The request body Braze documents for this kind."""

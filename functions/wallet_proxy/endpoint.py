@@ -18,10 +18,10 @@ from msgspec import Meta
 import wiring
 from clients.sessionm import GET_USER_OFFERS, Sessionm, refusal
 from clients.transport import Reply, Timeouts, raise_for_status
+from clients.vocabulary import Culture, UserId
 from shared.config import Settings
 from shared.deadline import Deadline, within
-from shared.errors import BundleError, InvalidInput, UpstreamGarbled, UpstreamRefused
-from shared.fields import Culture, UserId
+from shared.errors import AnswerTooLarge, BundleError, InvalidInput, UpstreamRefused
 from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import count, logger
 from shared.retries import REPEATABLE, repeated
@@ -51,7 +51,7 @@ class WalletOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache_id: str = ""
 
 
-class UserOffersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class UserOffersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of SessionM's get_user_offers. The retailer id is ours to add: one that is sent is not used."""
 
     user_id: UserId
@@ -79,18 +79,15 @@ class WalletReader:
                 options.user_id, culture=culture, skip=0, take=take, timeouts=_timeouts(deadline)
             )
 
-        payload = within(deadline, lambda: repeated(ask, REPEATABLE, deadline))
-        return wallet_of(payload, limit=options.limit, fields=fields, now=datetime.now(UTC))
+        def shaped() -> dict[str, Any]:
+            payload = repeated(ask, REPEATABLE, deadline)
+            return wallet_of(payload, limit=options.limit, fields=fields, now=datetime.now(UTC))
+
+        return within(deadline, shaped)
 
     def vendor_answer(self, body: UserOffersBody, deadline: Deadline) -> bytes:
         """SessionM's own answer, byte for byte, when it is one that Braze will let a template see."""
-        request = msgspec.to_builtins(body) | {
-            "skip": body.skip,
-            "take": body.take,
-            "include_pending_extended_data": body.include_pending_extended_data,
-            "culture": culture_of(body.culture, self._default_culture),
-        }
-        request.pop("retailer_id", None)
+        request = msgspec.to_builtins(body) | {"culture": culture_of(body.culture, self._default_culture)}
 
         def ask() -> Reply:
             reply = self._sessionm.connect(GET_USER_OFFERS, request, _timeouts(deadline))
@@ -100,7 +97,7 @@ class WalletReader:
 
         reply = within(deadline, lambda: repeated(ask, REPEATABLE, deadline))
         if len(reply.content) > MAX_OFFERS_BYTES:
-            raise UpstreamGarbled("SessionM Connect", "more than Braze takes; ask for fewer offers with take")
+            raise AnswerTooLarge("SessionM Connect", "more than Braze takes; ask for fewer offers with take")
         return reply.content
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -12,6 +13,9 @@ from shared.errors import UpstreamGarbled
 
 # Braze throws an answer of 1 MB away. Offers beyond this size are left out, and the answer says so.
 MAX_OFFERS_BYTES = 900_000
+
+# The most offers SessionM's documentation asks for at once.
+MAX_OFFERS = 1000
 
 # Ours, and the names SessionM's answers and SDKs use for it, best first.
 _OFFER_FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -43,9 +47,11 @@ def wallet_of(payload: Mapping[str, Any], *, limit: int, fields: frozenset[str],
     user_offers = payload.get("user_offers")
     if not isinstance(user_offers, list) or not all(isinstance(offer, dict) for offer in user_offers):
         raise UpstreamGarbled("SessionM Connect", "user_offers is no list of objects")
-    live = [offer for offer in map(_offer_of, user_offers) if (_expires_at(offer) or _NEVER) > now]
-    live.sort(key=lambda offer: _expires_at(offer) or _NEVER)
-    kept = _within_bytes([{name: offer[name] for name in offer if name in fields} for offer in live[:limit]])
+    if len(user_offers) > MAX_OFFERS:
+        raise UpstreamGarbled("SessionM Connect", f"more than the {MAX_OFFERS} offers that can be asked for")
+    offers = ((_expires_at(offer) or _NEVER, offer) for offer in map(_offer_of, user_offers))
+    live = sorted((entry for entry in offers if entry[0] > now), key=itemgetter(0))
+    kept = _within_bytes([{name: offer[name] for name in offer if name in fields} for _, offer in live[:limit]])
     total_records = payload.get("total_records")
     not_fetched = max(0, total_records - len(user_offers)) if type(total_records) is int else 0
     offer_count = len(live) + not_fetched

@@ -49,27 +49,35 @@ class Ground:
         raise NotMeasured(f"template.yaml has no function {name}")
 
     def emulator(
-        self, function: views.Function, *, bytecode: bool = True, variables: Mapping[str, str] | None = None
+        self,
+        function: views.Function,
+        *,
+        bytecode: bool = True,
+        variables: Mapping[str, str] | None = None,
+        quiet: bool = False,
     ) -> Emulator:
         """`function` in an emulator of its own; `variables` override the template's."""
         own = {**self.deployment.environments[function.logical_id], **(variables or {})}
-        return self._emulator(function, function.handler, own, bytecode)
+        return self._emulator(function, function.handler, own, bytecode, quiet)
 
-    def added_handler(self, module: str, variables: Mapping[str, str] | None = None) -> Emulator:
+    def added_handler(
+        self, module: str, variables: Mapping[str, str] | None = None, *, quiet: bool = False
+    ) -> Emulator:
         """A handler of `tests/bench/handlers` in an emulator of its own."""
-        return self._emulator(self.functions[STAND_IN], f"{module}.handle", variables or {}, bytecode=True)
+        return self._emulator(self.functions[STAND_IN], f"{module}.handle", variables or {}, True, quiet)
 
     def put_secret(self, logical_id: str, value: Mapping[str, Any]) -> None:
         put_secrets(self.clients, self.deployment, {logical_id: value})
 
     def _emulator(
-        self, function: views.Function, handler: str, variables: Mapping[str, str], bytecode: bool
+        self, function: views.Function, handler: str, variables: Mapping[str, str], bytecode: bool, quiet: bool
     ) -> Emulator:
         folder = self.code.folder if bytecode else self.code.without_bytecode
         known = worker_variables(function, variables, Settings(folder, self.scratch, self.aws_url))
         if not bytecode:
             known["PYTHONDONTWRITEBYTECODE"] = "1"  # or the second round would find some
-        return Emulator(folder, self.runtime, handler, known, self.scratch / f"{handler}-{folder.name}.log")
+        log = self.scratch / f"{handler}-{folder.name}.log"
+        return Emulator(folder, self.runtime, handler, known, log, quiet)
 
 
 @contextmanager

@@ -316,11 +316,11 @@ def test_a_segment_braze_does_not_know_is_data(bundle: LocalBundle) -> None:
     ("fault", "status", "code"),
     [
         (Status(401), 502, "upstream_unauthorized"),
-        (Garbage(), 502, "upstream_garbled"),
+        (Garbage(), 409, "upstream_no_answer"),
         (ResetAfterEffect(), 409, "upstream_no_answer"),
         (Status(500), 500, None),
         (Throttle(3.0), 429, None),
-        (Status(403), 403, None),
+        (Status(403), 502, "upstream_unauthorized"),
     ],
     ids=str,
 )

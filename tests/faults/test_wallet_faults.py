@@ -45,7 +45,7 @@ AT_ONCE: list[tuple[Fault, str]] = [
     (ErrorInside200(), "upstream_unavailable"),
     (ErrorInside200("invalid_api_key"), "upstream_unauthorized"),
     (ErrorInside200("requires_registered_user"), "requires_registered_user"),
-    (Status(302), "upstream_garbled"),
+    (Status(302), "upstream_unavailable"),
     (Status(401), "upstream_unauthorized"),
     (Status(403), "upstream_unauthorized"),
     (Status(404), "not_found"),
@@ -255,7 +255,7 @@ def test_credentials_that_are_not_to_be_had_are_data_too(
 def test_a_secret_store_that_hangs_does_not_make_the_answer_late(
     aws: Aws, faulty_aws: FaultyAws, sessionm: SessionmSimulator
 ) -> None:
-    faulty_aws.hang("GetSecretValue", 1.2)
+    faulty_aws.hang("GetSecretValue", 0.8)
 
     handle = built(aws, sessionm.url, HURRIED_MS)
 

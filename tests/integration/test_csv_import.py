@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.errors import StoreUnavailable
-from tag_import.csv_import import MAX_FILE_BYTES, build, import_id_of
+from tag_import.csv_import import MAX_FILE_BYTES, MAX_REFUSALS, build, import_id_of
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context, Invoked
 from tests.integration.support.faulty_aws import FaultyAws
@@ -68,7 +68,7 @@ def test_refused_lines_are_in_the_failure_file_with_line_code_reason_and_cells(a
     assert queued_ids(aws) == ["member-1", "member-4"]
     found = summary(aws, answered["import_id"])
     assert (found["rows_read"], found["rows_queued"], found["rows_refused"]) == ("4", "2", "2")
-    assert found["failure_file"] == f"failures/{answered['import_id']}.csv"
+    assert found["failure_file"] == f"failures/members.{answered['import_id']}.csv"
     header, *lines = failure_lines(aws, found["failure_file"])
     assert header == ["line", "code", "reason", "row"]
     assert [(line[0], line[1], line[3:]) for line in lines] == [
@@ -81,7 +81,7 @@ def test_refused_lines_are_in_the_failure_file_with_line_code_reason_and_cells(a
 def test_a_failure_file_keeps_text_of_any_language(aws: Aws, handle: Invoked) -> None:
     answered = handle(dropped(aws, f"{HEADER}member-1,☕|é|\U0001f600|,60,\n"), Context())
 
-    [_, line] = failure_lines(aws, f"failures/{answered['import_id']}.csv")
+    [_, line] = failure_lines(aws, f"failures/members.{answered['import_id']}.csv")
     assert line[3:] == ["member-1", "☕|é|\U0001f600|", "60", ""]
 
 
@@ -104,7 +104,7 @@ def test_a_line_that_is_not_utf_8_is_refused_and_the_others_are_not(aws: Aws, ha
     answered = handle(dropped(aws, HEADER.encode() + b"member-1,caf\xe9,60,\nmember-2,gold,60,\n"), Context())
 
     assert queued_ids(aws) == ["member-2"]
-    [_, line] = failure_lines(aws, f"failures/{answered['import_id']}.csv")
+    [_, line] = failure_lines(aws, f"failures/members.{answered['import_id']}.csv")
     assert line[:2] == ["2", "not_utf8"]
 
 
@@ -207,7 +207,7 @@ def test_an_import_is_finished_only_when_all_of_it_is_stored(aws: Aws, faulty_aw
     event = dropped(aws, f"{HEADER}member-1,gold,60,\nmember 2,gold,60,\n")
     if operation == "PUT failures":
         import_id = import_id_of(aws.bucket(), event["detail"]["object"])
-        operation = f"PUT /{aws.bucket()}/failures/{import_id}.csv"
+        operation = f"PUT /{aws.bucket()}/failures/members.{import_id}.csv"
     faulty_aws.refuse(operation)
     handle = build(aws.settings())
 
@@ -218,3 +218,36 @@ def test_an_import_is_finished_only_when_all_of_it_is_stored(aws: Aws, faulty_aw
 
     faulty_aws.heal()
     assert handle(event, Context())["state"] == "queued"
+
+
+def test_a_file_overwritten_before_it_was_read_is_imported_all_the_same(aws: Aws, handle: Invoked) -> None:
+    aws.s3.put_bucket_versioning(Bucket=aws.bucket(), VersioningConfiguration={"Status": "Enabled"})
+    events = []
+    for number in (1, 2):
+        content = f"{HEADER}member-{number},visits,,true\n".encode()
+        version = aws.s3.put_object(Bucket=aws.bucket(), Key="imports/same.csv", Body=content)["VersionId"]
+        event = announced(aws.bucket(), "imports/same.csv", str(number))
+        event["detail"]["object"]["version-id"] = version
+        events.append(event)
+
+    for event in events:
+        handle(event, Context())
+
+    assert queued_ids(aws) == ["member-1", "member-2"]
+
+
+def test_reading_stops_when_nearly_every_line_is_bad(aws: Aws, handle: Invoked) -> None:
+    answered = handle(dropped(aws, HEADER + "x\n" * (MAX_REFUSALS + 10)), Context())
+
+    found = summary(aws, answered["import_id"])
+    assert (found["state"], found["rows_refused"]) == ("failed", str(MAX_REFUSALS))
+    assert found["reason"].startswith(f"reading stopped at line {MAX_REFUSALS + 1}")
+
+
+def test_a_file_refused_whole_has_a_failure_file_that_says_why(aws: Aws, handle: Invoked) -> None:
+    answered = handle(dropped(aws, "user_id;tags;ttl\nmember-1;gold;60\n"), Context())
+
+    found = summary(aws, answered["import_id"])
+    [_, line] = failure_lines(aws, found["failure_file"])
+    assert (found["file"], line[1]) == ("imports/members.csv", "unreadable_file")
+    assert "separated by commas" in line[2]

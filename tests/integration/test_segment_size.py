@@ -247,7 +247,7 @@ def test_a_missing_option_is_named(handle: Invoked) -> None:
     ("segment_id", "fault", "message"),
     [
         ("nobody-knows", None, "Invalid Segment ID"),
-        ("segment-1", Status(404, "<html>"), "segment_not_found"),
+        ("segment-1", Status(404, "<html>"), "upstream_unavailable"),
         ("segment-1", Status(429), "upstream_throttled"),
         ("segment-1", Status(500), "upstream_unavailable"),
     ],

@@ -142,7 +142,8 @@ def test_each_code_of_sessionms_is_a_refusal_or_a_reason_to_try_again(
         (422, {"status": "error", "errors": ["validation"]}, "status_422"),
         (200, {"status": "error"}, "unspecified"),
         (200, {"status": "error", "errors": {"code": 7}}, "unspecified"),
-        (200, {"status": "error", "errors": {"code": "x" * 500}}, "x" * 64),
+        (200, {"status": "error", "errors": {"code": "x" * 65}}, "unspecified"),
+        (200, {"status": "error", "errors": {"code": "member-1 is gone"}}, "unspecified"),
     ],
 )
 def test_a_refusal_is_recorded_with_sessionms_code_or_the_status(

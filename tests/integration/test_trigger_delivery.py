@@ -114,10 +114,7 @@ def test_what_braze_skipped_is_counted_in_the_outcome(aws: Aws, handle: Invoked,
         (400, {"message": "No Recipients", "errors": []}, "status_400", "No Recipients"),
         (404, {"message": "Invalid URL"}, "status_404", "Invalid URL"),
         (413, {"message": "x" * 500}, "status_413", "x" * 200),
-        (400, "<html>", "status_400", None),
-        (400, {"message": ["odd"]}, "status_400", None),
         (201, {"message": "The campaign is archived"}, "no_success", "The campaign is archived"),
-        (201, {"dispatch_id": "d-1"}, "no_success", None),
     ],
 )
 def test_a_refusal_of_brazes_is_final_and_kept_in_its_own_words(
@@ -132,7 +129,28 @@ def test_a_refusal_of_brazes_is_final_and_kept_in_its_own_words(
     assert entry(aws) == {"state": "failed", "reason": reason} | ({"detail": words} if words else {})
 
 
-@pytest.mark.parametrize("answer", [{"message": "success"}, {"message": "success", "dispatch_id": 7}, [], "<html>"])
+@pytest.mark.parametrize("answer", ["<html>no such host</html>", {"message": ["odd"]}, {"error": "not found"}])
+def test_a_4xx_that_is_not_in_brazes_words_is_no_outcome(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator, answer: Any
+) -> None:
+    braze.faults.add("POST *", Status(404, answer))
+
+    assert run(handle, body(trigger())) == ["message-0"]
+    assert entry(aws) == {"state": "queued"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"message": "success"},
+        {"message": "success", "dispatch_id": 7},
+        {"message": "Success", "dispatch_id": "d-1"},
+        {"dispatch_id": "d-1"},
+        {},
+        [],
+        "<html>",
+    ],
+)
 def test_a_success_that_braze_does_not_document_is_unknown(
     aws: Aws, handle: Invoked, braze: BrazeSimulator, answer: Any
 ) -> None:

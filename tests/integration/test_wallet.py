@@ -215,7 +215,7 @@ def test_a_vendor_answer_too_large_for_braze_is_an_error_that_liquid_can_read(
 
     assert answered.body == {
         "status": "error",
-        "errors": {"code": "upstream_garbled"},
+        "errors": {"code": "answer_too_large"},
         "payload": {"user_offers": [], "total_records": 0},
     }
 

@@ -135,21 +135,30 @@ def test_a_line_that_is_no_csv_does_not_hide_the_lines_after_it() -> None:
     assert (second.id, int(second.ref)) == ("member-2", 3)
 
 
-def test_a_quote_that_is_never_closed_is_refused_where_it_opens() -> None:
-    first, second = read('user_id,tags,ttl\nmember-1,gold,60\nmember-2,"gold,60\nmember-3,gold,60\n')
+def test_a_quote_that_is_never_closed_costs_its_own_line_and_no_other() -> None:
+    others = "".join(f"member-{number},gold,60\n" for number in range(3, 50))
 
-    assert isinstance(first, Row)
-    assert isinstance(second, Refusal)
-    assert (second.line, second.code) == (3, "invalid_csv")
+    broken, *rows = read(f'user_id,tags,ttl\nmember-2,"gold,60\n{others}')
+
+    assert isinstance(broken, Refusal)
+    assert (broken.line, broken.code, broken.cells) == (2, "invalid_csv", ('member-2,"gold,60',))
+    assert [(row.id, int(row.ref)) for row in rows if isinstance(row, Row)] == [
+        (f"member-{n}", n) for n in range(3, 50)
+    ]
 
 
-def test_the_lines_an_unclosed_quote_swallows_are_named() -> None:
-    swallowed = "".join(f"member-{number},gold,60\n" for number in range(3, 50))
+def test_a_field_of_any_length_costs_its_own_line_and_no_other() -> None:
+    broken, row = read(f"user_id,tags,ttl\nmember-2,{'x' * 100_000},60\nmember-3,gold,60\n")
 
-    *_, last = read(f'user_id,tags,ttl\nmember-2,"gold,60\n{swallowed}')
+    assert isinstance(broken, Refusal)
+    assert (broken.line, broken.code) == (2, "invalid_csv")
+    assert isinstance(row, Row)
 
-    assert isinstance(last, Refusal)
-    assert last.reason.startswith("lines 2 to 49 cannot be read as CSV")
+
+def test_every_line_with_an_open_quote_is_refused_by_itself() -> None:
+    found = read("user_id,tags,ttl\n" + 'member-1,"gold,60\n' * 5)
+
+    assert [line.line for line in found if isinstance(line, Refusal)] in ([2, 3, 4, 5, 6], [2, 4, 6])
 
 
 @pytest.mark.parametrize(

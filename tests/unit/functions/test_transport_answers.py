@@ -31,9 +31,9 @@ def test_a_2xx_is_no_error(status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (301, UpstreamGarbled),
-        (302, UpstreamGarbled),
-        (304, UpstreamGarbled),
+        (301, UpstreamUnavailable),
+        (302, UpstreamUnavailable),
+        (304, UpstreamUnavailable),
         (400, UpstreamRefused),
         (401, UpstreamUnauthorized),
         (403, UpstreamUnauthorized),
