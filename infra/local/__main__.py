@@ -55,8 +55,10 @@ def _run(host: str, free_ports: bool) -> int:
         with LocalBundle(settings) as bundle:
             print(guide(bundle), flush=True)
             threading.Event().wait()
+    except KeyboardInterrupt:
+        print("Stopped.")
     except OSError as error:
-        print(f"cannot start: {error}", file=sys.stderr)
+        print(f"cannot start: {error}\nIs another make run up?", file=sys.stderr)
         return 1
     return 0
 

@@ -43,7 +43,7 @@ def _commands(bundle: LocalBundle) -> Iterator[str]:
         f"{intake}/priv/v1/apps/{bundle.sessionm.core_api_key}/users/{user_id}/tags",
         json.dumps(_TAG_BODY),
     )
-    yield f'  curl -s {state} | grep -o \'"name": *"braze_test"\''
+    yield f'  sleep 2; curl -s {state} | grep -o \'"name": *"braze_test"\''
     yield ""
     yield "A member's wallet, flat for Liquid, and in SessionM's own words:"
     yield ""
@@ -58,7 +58,7 @@ def _commands(bundle: LocalBundle) -> Iterator[str]:
     yield ""
     trigger = {"braze_campaign_id": CAMPAIGN_ID, "customer identifier": other_id, "offer title": "Free coffee"}
     yield from _curl(bundle, "sessionm", f"{intake}/triggers", json.dumps(trigger))
-    yield f"  curl -s {bundle.braze_url}/_control/state"
+    yield f"  sleep 2; curl -s {bundle.braze_url}/_control/state"
     yield ""
     yield "How many people are in a segment:"
     yield ""

@@ -35,7 +35,7 @@ from trigger_relay.triggers import check_audience
 from wallet_proxy.endpoint import UserOffersBody, WalletOptions
 from wallet_proxy.wallet import OFFER_FIELDS
 
-CSV_CODES = {"invalid_csv", "not_utf8"}  # in failure files, which docs/tag-import.md describes
+CSV_CODES = {"invalid_csv", "not_utf8", "unreadable_file"}  # in failure files, which docs/tag-import.md describes
 
 # Codes that no answer carries: roots of the tree, and classes that are always raised with a code of their own.
 NEVER_SENT = {"error", "invalid_request", "upstream_error", "not_allowed", "in_progress", "upstream_refused"}
