@@ -36,6 +36,9 @@ CALLER_HEADERS = (
 class Block:
     """Milliseconds of each call, the three kinds having taken turns so that each met the same load.
 
+    `wallet` and `emulated` are made with the plainest client, `direct` with requests as the function makes it: what is
+    left of the difference is what the proxy adds, the emulator included and a caller's HTTP library not.
+
     `emulated` is a handler that merely waits as long as SessionM does, through the same emulator, with the wallet's
     event and as long an answer.
     """
@@ -53,9 +56,9 @@ class Block:
         return percentile(self.wallet, share) - percentile(self.direct, share)
 
     def emulator_itself(self, share: float) -> float:
-        """The emulator's time alone: without the wait, the client that measures and an HTTP server, which any call has.
+        """The emulator's time alone: its own call in place of one to SessionM, which is the slower server of the two.
 
-        The HTTP server is SessionM's, slower than most, so this takes off too little rather than too much.
+        So this takes off too little rather than too much.
         """
         return percentile(self.emulated, share) - percentile(self.direct, share)
 
