@@ -14,9 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from infra.local.aws import MotoServer
 from infra.local.simulators import BrazeSimulator, SessionmSimulator
+
+# A change is judged on the same examples every time; new ones are looked for on developers' machines.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 NOWHERE = "http://127.0.0.1:9"
 
