@@ -27,8 +27,8 @@ from tag_import.rows import Row, parcels
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# Reading and queueing was measured at well over 5,000 rows a second, and rows at 30 bytes or more, so a file of this
-# size is done in half of the fifteen minutes a function may run. A larger one is refused whole rather than cut short.
+# Reading and queueing was measured at well over 5,000 rows a second, and good rows have 30 bytes or more, so a file of
+# this size is done in half of the fifteen minutes a function may run. A larger one is refused whole, not cut short.
 MAX_FILE_BYTES = 64 * 1_048_576
 
 # So many bad lines are no slip but the wrong file, and their list has to fit the function's disk.

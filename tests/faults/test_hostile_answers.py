@@ -16,7 +16,6 @@ from tests.integration.support.sockets import Script, read_request, serving
 from trigger_relay.fields import parse
 from trigger_relay.passthrough import build as build_passthrough
 from wallet_proxy.endpoint import build as build_wallet
-from wallet_proxy.wallet import OFFER_FIELDS
 
 JSON = {"content-type": "application/json"}
 SEND = json.dumps({"campaign_id": "campaign-1", "recipients": [{"external_user_id": "member-1"}]})
@@ -115,7 +114,6 @@ def test_a_million_offers_are_answered_in_time(aws: Aws) -> None:
     assert time.perf_counter() - started < 1.9
     assert (answered.status, answered.body["reason"]) == (200, "upstream_garbled")
     assert answered.body["offers"] == []
-    assert OFFER_FIELDS
 
 
 @pytest.mark.parametrize(
@@ -140,5 +138,5 @@ def test_only_plain_headers_of_brazes_are_handed_on(aws: Aws, value: bytes) -> N
     with serving(saying(raw)) as url:
         handle = build_passthrough(aws.settings(BRAZE_REST_URL=url))
         answered = call(handle, http_event("POST /campaigns/trigger/send", headers=JSON, body=SEND))
-    assert not any("evil" in held and "\n" in held for held in answered.headers.values())
+    assert answered.headers["x-ratelimit-limit"] == "250000"
     assert all(len(held) <= 64 and held.isprintable() for held in answered.headers.values())
