@@ -32,12 +32,13 @@ _SEND_TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One SQS message as a worker receives it; `receive_count` is 1 the first time."""
+    """One SQS message as a worker receives it; `receive_count` is 1 the first time, `queue_arn` its queue."""
 
     id: str
     receipt_handle: str
     body: str
     receive_count: int
+    queue_arn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +73,23 @@ class Queue:
         for each in staying:
             growing = delay_seconds(each.message.receive_count, self._jitter())
             delay = min(max(growing, ceil(each.wait_seconds)), LONGEST_DELAY_SECONDS)
-            try:
-                with store("queue"):
-                    self._client.change_message_visibility(
-                        QueueUrl=self._url, ReceiptHandle=each.message.receipt_handle, VisibilityTimeout=delay
-                    )
-            except StoreUnavailable as error:
-                logger.warning("not postponed", message_id=each.message.id, detail=str(error))
+            self._hide(each.message, delay)
+
+    def hold(self, message: Message, seconds: int) -> None:
+        """Hides a message in hand for so long from now; should its worker die, it comes back then.
+
+        When that cannot be set it comes back after the queue's own visibility time-out, so nothing is raised.
+        """
+        self._hide(message, seconds)
+
+    def _hide(self, message: Message, seconds: int) -> None:
+        try:
+            with store("queue"):
+                self._client.change_message_visibility(
+                    QueueUrl=self._url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=seconds
+                )
+        except StoreUnavailable as error:
+            logger.warning("not hidden", message_id=message.id, detail=str(error))
 
     def _send_batch(self, bodies: Sequence[str]) -> None:
         waiting: dict[str, str] = {str(position): body for position, body in enumerate(bodies)}
@@ -114,6 +125,7 @@ def messages_of(event: Mapping[str, Any]) -> list[Message]:
             receipt_handle=record["receiptHandle"],
             body=record["body"],
             receive_count=int(record["attributes"]["ApproximateReceiveCount"]),
+            queue_arn=record.get("eventSourceARN", ""),
         )
         for record in event["Records"]
     ]

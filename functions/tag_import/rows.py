@@ -1,8 +1,9 @@
-"""One row: one member, some tags, and for how long. The same row whether it came by webhook, in a list or in a CSV."""
+"""Rows: one member, some tags, for how long. The same whether they came by webhook, in a list, a CSV or a segment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Annotated
 
@@ -11,7 +12,6 @@ from msgspec import Meta
 
 from clients.vocabulary import ExternalId, Member, MemberKind, UserId
 from shared.errors import InvalidInput
-from shared.queues import body_of
 
 # SessionM publishes no limits for tags. These are far above any use we know of, and keep a row below a queue message.
 Tag = Annotated[
@@ -31,35 +31,54 @@ Ttl = Annotated[
     ),
 ]
 
-# SQS takes 256 KiB everywhere. Messages stay well under it, and short enough that one slow row delays few others.
-_MESSAGE_BYTES = 131_072
-_MESSAGE_ROWS = 25
+# A message of TagQueue. SQS takes ten messages and 256 KiB a call, so ten full messages still fit one.
+PARCEL_ROWS = 500
+_PARCEL_BYTES = 25_000
 
 
-class Row(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A row on its way. `ref` tells it apart within its import (the line of a file); `once` names a counter's effect.
+class Label(msgspec.Struct, frozen=True, array_like=True):
+    """What a row asks for: which kind of id names its member, which tags, and for how long.
 
-    A tag with `ttl_seconds` expires, and sending it again merely refreshes it. A row without is a counter: each call
-    adds one in SessionM, so it is sent under the ledger entry `once`.
+    A tag with `ttl_seconds` expires, and sending it again merely refreshes it. Without, it is a counter: each call adds
+    one in SessionM, so it is sent under a ledger entry.
     """
 
     kind: MemberKind
-    id: str
-    tags: list[str]
-    ref: str
+    tags: tuple[str, ...]
     ttl_seconds: int | None = None
-    once: str = ""
-
-    @property
-    def member(self) -> Member:
-        return Member(self.kind, self.id)
 
 
-class Parcel(msgspec.Struct, frozen=True):
-    """One message of TagQueue: some rows of one import."""
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """`line` is the row's line in its file or position in its request; `label` an index of its parcel's labels."""
+
+    line: int
+    member_id: str
+    label: int
+
+
+class Parcel(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One message of TagQueue: rows of one import that lie together, each with a verdict of its own in the end.
+
+    `id` tells it apart within its import and is the same when the same part of a file is read again. `once` names the
+    effect of its counters (together with line, member and tags); empty, the import's id does.
+    """
 
     import_id: str
+    id: str
+    labels: list[Label]
     rows: list[Row]
+    once: str = ""
+
+    def label(self, row: Row) -> Label:
+        return self.labels[row.label]
+
+    def member(self, row: Row) -> Member:
+        return Member(self.label(row).kind, row.member_id)
+
+    def effect(self, row: Row) -> str:
+        """The ledger's name for what a counter row does."""
+        label = self.label(row)
+        return _fingerprint(self.once or self.import_id, str(row.line), label.kind, row.member_id, *label.tags)
 
 
 class TagFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,10 +96,10 @@ class MemberFields(TagFields, frozen=True, forbid_unknown_fields=True):
     external_id: ExternalId | None = None
 
 
-def row_of(fields: TagFields, kind: MemberKind, member_id: str, *, ref: str, once: str, at: str = "") -> Row:
-    """Joins a member and tag fields into a row; `once` is needed for a counter. `at` prefixes field names in errors.
+def label_of(fields: TagFields, kind: MemberKind, *, at: str = "") -> Label:
+    """What the fields ask for. `at` prefixes field names in errors.
 
-    Raises `InvalidInput` when neither ttl nor counter is given, or both are, or a counter has nothing to be known by.
+    Raises `InvalidInput` when neither ttl nor counter is given, or both are.
     """
     if fields.ttl is None and not fields.counter:
         raise InvalidInput(
@@ -93,19 +112,11 @@ def row_of(fields: TagFields, kind: MemberKind, member_id: str, *, ref: str, onc
         raise InvalidInput(
             "a tag has a ttl or a count, never both", field=f"{at}counter", hint="Leave out ttl or counter."
         )
-    if fields.counter and not once:
-        raise InvalidInput(
-            "a counter needs a key to tell a repeated request from a new one",
-            code="missing_field",
-            field="idempotency-key",
-            hint="Add the header Idempotency-Key, in a Braze campaign {{campaign.${dispatch_id}}}.",
-        )
-    once = _fingerprint(once, kind, member_id, *fields.tags) if fields.counter else ""
-    return Row(kind=kind, id=member_id, tags=list(fields.tags), ref=ref, ttl_seconds=fields.ttl, once=once)
+    return Label(kind, tuple(fields.tags), fields.ttl)
 
 
-def member_row(fields: MemberFields, *, ref: str, once: str, at: str = "") -> Row:
-    """A row from fields that name the member themselves."""
+def member_of(fields: MemberFields, *, at: str = "") -> Member:
+    """The member the fields name; exactly one of `user_id` and `external_id`, else `InvalidInput`."""
     if (fields.user_id is None) == (fields.external_id is None):
         raise InvalidInput(
             "exactly one of user_id and external_id is needed",
@@ -114,27 +125,49 @@ def member_row(fields: MemberFields, *, ref: str, once: str, at: str = "") -> Ro
             hint="Give user_id (SessionM's own) or external_id.",
         )
     if fields.user_id is not None:
-        return row_of(fields, "user_id", fields.user_id, ref=ref, once=once, at=at)
-    return row_of(fields, "external_id", fields.external_id or "", ref=ref, once=once, at=at)
+        return Member("user_id", fields.user_id)
+    return Member("external_id", fields.external_id or "")
 
 
-def parcels(import_id: str, rows: Iterable[Row]) -> Iterator[str]:
-    """Packs rows into bodies of queue messages."""
-    packed: list[Row] = []
-    size_bytes = 0
-    for row in rows:
-        row_bytes = len(msgspec.json.encode(row))
-        if packed and (len(packed) == _MESSAGE_ROWS or size_bytes + row_bytes > _MESSAGE_BYTES):
-            yield _body(import_id, packed)
-            packed, size_bytes = [], 0
-        packed.append(row)
-        size_bytes += row_bytes
-    if packed:
-        yield _body(import_id, packed)
+class Packer:
+    """Packs rows into parcels, in their order. `parcel_id` makes the id from the first line of a parcel."""
+
+    def __init__(self, import_id: str, parcel_id: Callable[[int], str] = "{:012d}".format, once: str = "") -> None:
+        self._import_id = import_id
+        self._parcel_id = parcel_id
+        self._once = once
+        self._start()
+
+    def add(self, line: int, member_id: str, label: Label) -> Parcel | None:
+        """Takes a row; returns the parcel it did not fit into any more."""
+        full = None
+        if len(self._rows) == PARCEL_ROWS or self._size_bytes > _PARCEL_BYTES:
+            full = self.rest()
+        if label not in self._labels:
+            self._labels[label] = len(self._labels)
+            self._size_bytes += sum(map(len, label.tags)) + 40
+        self._rows.append(Row(line, member_id, self._labels[label]))
+        self._size_bytes += len(member_id) + 20
+        return full
+
+    def rest(self) -> Parcel | None:
+        """What has been added since the last parcel; None when that is nothing."""
+        if not self._rows:
+            return None
+        parcel_id = self._parcel_id(self._rows[0].line)
+        parcel = Parcel(self._import_id, parcel_id, list(self._labels), self._rows, self._once)
+        self._start()
+        return parcel
+
+    def _start(self) -> None:
+        self._labels: dict[Label, int] = {}
+        self._rows: list[Row] = []
+        self._size_bytes = 0
 
 
-def _body(import_id: str, rows: list[Row]) -> str:
-    return body_of(Parcel(import_id, rows))
+def webhook_import_id(now: float) -> str:
+    """The import that everything sent by HTTP on the day of `now` (epoch seconds, UTC) belongs to."""
+    return time.strftime("webhook-%Y-%m-%d", time.gmtime(now))
 
 
 def _fingerprint(*parts: str) -> str:

@@ -10,15 +10,26 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from clients.vocabulary import ExternalId, MemberKind, UserId
+from clients.vocabulary import ExternalId, Member, UserId
 from shared import aws
 from shared.config import Settings
 from shared.errors import InvalidInput
 from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import count
-from shared.queues import Queue
+from shared.queues import Queue, body_of
 from shared.validation import convert
-from tag_import.rows import MemberFields, Row, TagFields, Tags, Ttl, member_row, parcels, row_of
+from tag_import.rows import (
+    Label,
+    MemberFields,
+    Packer,
+    Parcel,
+    TagFields,
+    Tags,
+    Ttl,
+    label_of,
+    member_of,
+    webhook_import_id,
+)
 
 
 class _ByUserId(msgspec.Struct):
@@ -46,22 +57,22 @@ class ShortBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def build(settings: Settings) -> Handler:
     queue = Queue(aws.sqs(), settings.text("TAG_QUEUE_URL"))
 
-    def accept(rows: list[Row]) -> Answer:
-        import_id = time.strftime("webhook-%Y-%m-%d", time.gmtime())
-        queue.send(parcels(import_id, rows))
-        count("TagsAccepted", len(rows))
-        return Answer(202, {"status": "ok", "ok": True, "queued": len(rows)})
+    def accept(parcels: list[Parcel]) -> Answer:
+        queue.send(body_of(parcel) for parcel in parcels)
+        queued = sum(len(parcel.rows) for parcel in parcels)
+        count("TagsAccepted", queued)
+        return Answer(202, {"status": "ok", "ok": True, "queued": queued, "import_id": parcels[0].import_id})
 
     def by_user_id(request: Request) -> Answer:
         member = convert(dict(request.path), _ByUserId)
-        return accept([_vendor_row(request, "user_id", member.user_id)])
+        return accept(_vendor_parcel(request, Member("user_id", member.user_id)))
 
     def by_external_id(request: Request) -> Answer:
         member = convert(dict(request.path), _ByExternalId)
-        return accept([_vendor_row(request, "external_id", member.external_id)])
+        return accept(_vendor_parcel(request, Member("external_id", member.external_id)))
 
     def short(request: Request) -> Answer:
-        return accept(_short_rows(request.json(ShortBody), request.headers.get("idempotency-key", "")))
+        return accept(_short_parcels(request.json(ShortBody), request.headers.get("idempotency-key", "")))
 
     return http_handler(
         {
@@ -72,31 +83,41 @@ def build(settings: Settings) -> Handler:
     )
 
 
-def _vendor_row(request: Request, kind: MemberKind, member_id: str) -> Row:
+def _vendor_parcel(request: Request, member: Member) -> list[Parcel]:
     once = request.headers.get("idempotency-key", "")
-    return row_of(request.json(TagFields), kind, member_id, ref=uuid.uuid4().hex, once=once)
+    return _parcels([(member, label_of(request.json(TagFields), member.kind))], once)
 
 
-def _short_rows(body: ShortBody, once: str) -> list[Row]:
-    request_ref = uuid.uuid4().hex
+def _short_parcels(body: ShortBody, once: str) -> list[Parcel]:
     if body.rows is not UNSET:
         if body.tags is not UNSET or body.user_id or body.external_id or body.ttl or body.counter:
             raise InvalidInput("rows stand alone", field="rows", hint="Put tags, ttl and ids into each row.")
-        return [
-            member_row(
-                fields,
-                ref=f"{request_ref}-{position}",
-                once=f"{once}#{position}" if once else "",
-                at=f"rows[{position}].",
-            )
-            for position, fields in enumerate(body.rows)
-        ]
+        return _parcels([_row(fields, at=f"rows[{position}].") for position, fields in enumerate(body.rows)], once)
     if body.tags is UNSET:
         raise InvalidInput(
             "this field is required", code="missing_field", field="tags", hint="Give a list of 1 to 100 tag names."
         )
-    fields = MemberFields(body.tags, body.ttl, body.counter, body.user_id, body.external_id)
-    return [member_row(fields, ref=request_ref, once=once)]
+    return _parcels([_row(MemberFields(body.tags, body.ttl, body.counter, body.user_id, body.external_id))], once)
+
+
+def _row(fields: MemberFields, at: str = "") -> tuple[Member, Label]:
+    member = member_of(fields, at=at)
+    return member, label_of(fields, member.kind, at=at)
+
+
+def _parcels(rows: list[tuple[Member, Label]], once: str) -> list[Parcel]:
+    """The rows of one request. All that came by HTTP on one day is one import, in which they are told apart."""
+    if not once and any(label.ttl_seconds is None for _, label in rows):
+        raise InvalidInput(
+            "a counter needs a key to tell a repeated request from a new one",
+            code="missing_field",
+            field="idempotency-key",
+            hint="Add the header Idempotency-Key, in a Braze campaign {{campaign.${dispatch_id}}}.",
+        )
+    request_id = uuid.uuid4().hex
+    packer = Packer(webhook_import_id(time.time()), lambda line: f"{request_id}-{line}", once)
+    full = [packer.add(position, member.id, label) for position, (member, label) in enumerate(rows)]
+    return [parcel for parcel in [*full, packer.rest()] if parcel is not None]
 
 
 handle = build(Settings(os.environ))

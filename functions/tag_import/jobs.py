@@ -1,0 +1,207 @@
+"""Imports as jobs: what is to be read, how far reading has come, and what came of it. One item of ImportsTable each.
+
+A job's states, and what moves it on:
+
+    awaiting_upload    an upload address was handed out       -> reading, when the file is there
+    requested          a segment is to be exported            -> exporting, when Braze has taken the job on
+    exporting          Braze is at work                       -> reading, when the export is in our bucket
+    reading            rows go to the queue, up to `reading`  -> delivering, at the end of the file
+    delivering         every row is queued                    -> finished, when each has its verdict
+    finished, failed   the end; `failed` when nothing could be read, and `reason` says why
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from clients.vocabulary import MemberKind
+from shared.aws import store
+from shared.errors import BundleError, InProgress
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+ITEM = "job"
+
+# No item has version 0; DynamoDB wants every value it is given to be used.
+_IS_NEW = "attribute_not_exists(version) OR version = :known"
+
+
+class JobState(StrEnum):
+    AWAITING_UPLOAD = "awaiting_upload"
+    REQUESTED = "requested"
+    EXPORTING = "exporting"
+    READING = "reading"
+    DELIVERING = "delivering"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+ENDED = frozenset({JobState.FINISHED, JobState.FAILED})
+
+
+class Options(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What holds for rows that do not say it themselves, and how the file is written.
+
+    `member_kind` says what a bare id is. `encoding` is a Python codec name and `delimiter` one character; empty, both
+    are found out.
+    """
+
+    tags: tuple[str, ...] = ()
+    ttl_seconds: int | None = None
+    counter: bool = False
+    member_kind: MemberKind = "user_id"
+    encoding: str = ""
+    delimiter: str = ""
+
+
+class Source(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The object that is read: always this version of it, whatever takes its name later."""
+
+    bucket: str
+    key: str
+    version_id: str = ""
+    etag: str = ""
+    size_bytes: int = 0
+
+
+class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far reading has come. `rows_read` is always `rows_queued` + `rows_failed` + `rows_skipped`.
+
+    Reading goes on at `offset` bytes of the (unpacked) file `member` of the archive, whose next line is `line`.
+    `parts` counts the objects that list refused rows. What lies behind this point is queued and written down.
+    """
+
+    member: int = 0
+    offset: int = 0
+    line: int = 1
+    rows_read: int = 0
+    rows_queued: int = 0
+    rows_failed: int = 0
+    rows_skipped: int = 0
+    parts: int = 0
+    fraction: float = 0.0  # of the file, as far as that can be told
+
+
+class Export(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A Braze segment export. `callback_digest` is the SHA-256 of the token Braze calls back with, gone once used.
+
+    `url` is where the export can be fetched by whoever knows it, so it is stored and never shown or logged.
+    """
+
+    segment_id: str
+    schedule: str = ""
+    lists_leavers: bool = False
+    callback_digest: str = ""
+    url: str = ""
+    object_prefix: str = ""
+    requested_at: float = 0.0
+    seen_objects: str = ""  # a digest of what lay under `object_prefix` at the last look
+    previous_import_id: str = ""
+
+
+class ReadBack(msgspec.Struct, frozen=True):
+    """A sample of sent rows, looked up at SessionM afterwards. `unreadable` could not be asked for."""
+
+    asked: int
+    found: int
+    missing: int
+    unreadable: int
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Times are epoch seconds, 0 when not yet. `lease_until` keeps a second worker away while one is at it."""
+
+    import_id: str
+    state: JobState
+    created_at: float
+    options: Options = Options()
+    source: Source | None = None
+    reading: Reading = Reading()
+    export: Export | None = None
+    reason_code: str = ""
+    reason: str = ""
+    started_at: float = 0.0
+    read_at: float = 0.0
+    finished_at: float = 0.0
+    failure_file: str = ""
+    leavers_file: str = ""
+    read_back: ReadBack | None = None
+    lease_until: float = 0.0
+    version: int = 0
+
+
+class Outdated(InProgress):
+    """Another worker has written the job since it was read; ours is not to be gone on with."""
+
+
+class Later(BundleError):
+    """A step cannot be ended now. What is done is saved; it goes on after `retry_after_seconds`, at once when 0."""
+
+    code = "later"
+
+    def __init__(self, reason: str, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(reason)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Jobs:
+    """Jobs in ImportsTable; every method raises `StoreUnavailable` when DynamoDB cannot be asked."""
+
+    def __init__(
+        self, client: DynamoDBClient, table: str, retention_days: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._retention_seconds = retention_days * 86_400
+        self.clock = clock
+
+    def find(self, import_id: str) -> Job | None:
+        with store("imports"):
+            answer = self._client.get_item(
+                TableName=self._table, Key={"import_id": {"S": import_id}, "item": {"S": ITEM}}, ConsistentRead=True
+            )
+        item = answer.get("Item")
+        return msgspec.json.decode(item["job"]["S"], type=Job) if item else None
+
+    def save(self, job: Job) -> Job:
+        """Writes the job and returns it with its new version; a job of version 0 must not exist yet.
+
+        Raises `Outdated` when it was written since it was read.
+        """
+        saved = msgspec.structs.replace(job, version=job.version + 1)
+        with store("imports"):
+            try:
+                self._client.put_item(
+                    TableName=self._table,
+                    Item={
+                        "import_id": {"S": job.import_id},
+                        "item": {"S": ITEM},
+                        "state": {"S": job.state.value},
+                        "version": {"N": str(saved.version)},
+                        "job": {"S": msgspec.json.encode(saved).decode()},
+                        "expires_at": {"N": str(int(self.clock()) + self._retention_seconds)},
+                    },
+                    ConditionExpression="version = :known" if job.version else _IS_NEW,
+                    ExpressionAttributeValues={":known": {"N": str(job.version)}},
+                )
+            except self._client.exceptions.ConditionalCheckFailedException:
+                raise Outdated("another worker has gone on with this import") from None
+        return saved
+
+    def lease(self, job: Job, seconds: float) -> Job:
+        """Takes the job in hand for so long; saving it with another `lease_until` prolongs or ends that.
+
+        Raises `InProgress`, with the time left, while another worker has it.
+        """
+        now = self.clock()
+        if job.lease_until > now:
+            error = InProgress("another worker has this import in hand")
+            error.retry_after_seconds = job.lease_until - now
+            raise error
+        return self.save(msgspec.structs.replace(job, lease_until=now + seconds))
