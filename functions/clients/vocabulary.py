@@ -40,6 +40,10 @@ ExternalId = Annotated[
     ),
 ]
 
+SegmentId = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z", description="Give the API id Braze shows for the segment.")
+]
+
 Culture = Annotated[
     str,
     Meta(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from clients.vocabulary import SegmentId
 from segment_size.assembly import segment_sizes
 from segment_size.series import SHORT_LENGTH, SegmentSizes, Series, reason_of
 from shared.config import Settings
@@ -19,10 +20,6 @@ from shared.validation import convert
 
 _ANSWER_RESERVE_SECONDS = 0.1
 _RETRY_AFTER = {"Retry-After": "5"}
-
-SegmentId = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z", description="Give the API id Braze shows for the segment.")
-]
 
 
 class SizeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

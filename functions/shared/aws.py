@@ -14,6 +14,7 @@ from shared.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
@@ -27,6 +28,10 @@ _WIDE_CONFIG = _CONFIG.merge(Config(max_pool_connections=256))
 
 # A file is streamed while its rows are queued, so a read may pause for long between two chunks.
 _STREAMING_CONFIG = _CONFIG.merge(Config(read_timeout=60))
+
+# By default an address would name S3 as a whole, which sends callers of a new bucket on to its region, and carry a
+# signature that newer regions do not take.
+_SIGNING_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "virtual"}))
 
 
 def secretsmanager() -> SecretsManagerClient:
@@ -43,6 +48,15 @@ def dynamodb() -> DynamoDBClient:
 
 def s3() -> S3Client:
     return boto3.client("s3", config=_STREAMING_CONFIG)
+
+
+def s3_signer() -> S3Client:
+    """For addresses that are given away. It makes them and calls nobody."""
+    return boto3.client("s3", config=_SIGNING_CONFIG)
+
+
+def events() -> EventBridgeClient:
+    return boto3.client("events", config=_CONFIG)
 
 
 @contextmanager

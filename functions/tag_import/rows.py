@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -21,15 +22,19 @@ Tag = Annotated[
         description="Give each tag as 1 to 255 characters, not all spaces, without line breaks or control characters.",
     ),
 ]
+MAX_TTL_SECONDS = 315_360_000
 Tags = Annotated[list[Tag], Meta(min_length=1, max_length=100, description="Give a list of 1 to 100 tag names.")]
 Ttl = Annotated[
     int,
     Meta(
         ge=1,
-        le=315_360_000,
+        le=MAX_TTL_SECONDS,
         description="Give whole seconds from 1 to 315360000 (ten years), as a number: 2592000 is 30 days.",
     ),
 ]
+
+_DURATION = re.compile(r"(?P<number>[0-9]{1,9}) ?(?P<unit>[smhdw]?)\Z", re.ASCII)
+_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 # A message of TagQueue. SQS takes ten messages and 256 KiB a call, so ten full messages still fit one.
 PARCEL_ROWS = 500
@@ -94,6 +99,19 @@ class MemberFields(TagFields, frozen=True, forbid_unknown_fields=True):
 
     user_id: UserId | None = None
     external_id: ExternalId | None = None
+
+
+def ttl_seconds_of(text: str) -> int:
+    """Seconds from a text such as 2592000, 30d, 12h, 45m or 2w; raises `InvalidInput` outside the bounds of `Ttl`."""
+    found = _DURATION.match(text.strip().lower())
+    seconds = int(found["number"]) * _UNIT_SECONDS[found["unit"]] if found else 0
+    if not 1 <= seconds <= MAX_TTL_SECONDS:
+        raise InvalidInput(
+            "this is no time to live",
+            field="ttl",
+            hint="Give whole seconds, or a number with its unit, as in 30d, 12h, 45m or 2w; ten years at most.",
+        )
+    return seconds
 
 
 def label_of(fields: TagFields, kind: MemberKind, *, at: str = "") -> Label:
