@@ -1,0 +1,172 @@
+"""GET /tag-imports/{import_id}: how far an import has come, and what became of its rows."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from shared import aws
+from shared.aws import store
+from shared.config import Settings
+from shared.errors import NotFound
+from shared.http import Answer, Handler, Request, http_handler
+from tag_import.jobs import ENDED, Job, Jobs, JobState, ReadBack
+from tag_import.verdicts import Tally, Verdicts
+
+_LINK_SECONDS = 3600
+_WEBHOOK_DAY = "webhook-%Y-%m-%d"
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What became of the rows read so far: each has one of the four verdicts or is `waiting` for it."""
+
+    rows_read: int
+    sent: int
+    failed: int
+    skipped: int
+    unknown: int
+    waiting: int
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller is told. Moments are ISO 8601, in UTC. The links need no other credential, so none is logged."""
+
+    ok: bool = True
+    import_id: str
+    state: str
+    reason: str | None = None
+    message: str | None = None
+    file_name: str | None = None
+    segment_id: str | None = None
+    rows_read: int
+    sent: int
+    failed: int
+    skipped: int
+    unknown: int
+    waiting: int
+    rate_per_second: float | None = None
+    seconds_left: int | None = None
+    failure_file_url: str | None = None
+    leavers_file_url: str | None = None
+    read_back: ReadBack | None = None
+    created_at: str | None = None
+    started_at: str | None = None
+    read_at: str | None = None
+    finished_at: str | None = None
+
+
+def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
+    signer, bucket = aws.s3_signer(), settings.text("IMPORT_BUCKET")
+    dynamodb, table = aws.dynamodb(), settings.text("IMPORTS_TABLE")
+    retention_days = settings.whole_number("IMPORT_RETENTION_DAYS")
+    jobs = Jobs(dynamodb, table, retention_days, clock)
+    verdicts = Verdicts(dynamodb, table, retention_days, clock)
+
+    def link(key: str) -> str:
+        with store("import bucket"):
+            wanted = {"Bucket": bucket, "Key": key}
+            return signer.generate_presigned_url("get_object", Params=wanted, ExpiresIn=_LINK_SECONDS)
+
+    def status(request: Request) -> Answer:
+        import_id = request.path["import_id"]
+        job = jobs.find(import_id)
+        if job is not None:
+            return Answer(200, status_of(job, verdicts.tally(import_id), clock(), link))
+        if _is_webhook_day(import_id):
+            return Answer(200, status_of_day(import_id, verdicts.tally(import_id)))
+        raise NotFound(
+            "no such import",
+            field="import_id",
+            hint="Ids are kept for ImportRetentionDays; see the answer of POST /tag-imports.",
+        )
+
+    return http_handler({"GET /tag-imports/{import_id}": status})
+
+
+def counts_of(job: Job, tally: Tally) -> Counts:
+    """The rows of a job by verdict; those refused in reading have theirs at once.
+
+    Verdicts may be read a moment after the job, when more rows have been read: `waiting` is never below 0 for that.
+    """
+    failed = job.reading.rows_failed + tally.failed
+    skipped = job.reading.rows_skipped + tally.skipped
+    settled = tally.sent + failed + skipped + tally.unknown
+    rows_read = max(job.reading.rows_read, settled)
+    return Counts(rows_read, tally.sent, failed, skipped, tally.unknown, rows_read - settled)
+
+
+def status_of(job: Job, tally: Tally, now: float, link: Callable[[str], str]) -> Status:
+    """A job as its caller sees it. `link` makes an address of an object's key."""
+    counts = counts_of(job, tally)
+    rate = _rate_per_second(job, tally, now)
+    return Status(
+        import_id=job.import_id,
+        state=job.state.value,
+        reason=job.reason_code or None,
+        message=job.reason or None,
+        file_name=job.source.key.rpartition("/")[2] if job.source else None,
+        segment_id=job.export.segment_id if job.export else None,
+        rate_per_second=None if rate is None else round(rate, 1),
+        seconds_left=_seconds_left(job, counts, rate),
+        failure_file_url=link(job.failure_file) if job.failure_file else None,
+        leavers_file_url=link(job.leavers_file) if job.leavers_file else None,
+        read_back=job.read_back,
+        created_at=_moment(job.created_at),
+        started_at=_moment(job.started_at),
+        read_at=_moment(job.read_at),
+        finished_at=_moment(job.finished_at),
+        **msgspec.structs.asdict(counts),
+    )
+
+
+def status_of_day(import_id: str, tally: Tally) -> Status:
+    """All that came by HTTP on one day, as far as it has its verdict: only the callers know how much they sent."""
+    return Status(
+        import_id=import_id,
+        state="open",
+        rows_read=tally.total,
+        sent=tally.sent,
+        failed=tally.failed,
+        skipped=tally.skipped,
+        unknown=tally.unknown,
+        waiting=0,
+    )
+
+
+def _rate_per_second(job: Job, tally: Tally, now: float) -> float | None:
+    """Verdicts of SessionM a second, from the beginning of the import up to now or its end."""
+    seconds = (job.finished_at or now) - job.started_at
+    return tally.total / seconds if job.started_at and seconds > 0 and tally.total else None
+
+
+def _seconds_left(job: Job, counts: Counts, rate: float | None) -> int | None:
+    """At the rate so far; while reading, for as many rows as the part of the file not yet read makes expect."""
+    if job.state in ENDED:
+        return 0
+    if rate is None or job.state not in (JobState.READING, JobState.DELIVERING):
+        return None
+    expected = float(counts.waiting)
+    if job.state is JobState.READING:
+        if not job.reading.fraction:
+            return None
+        expected += counts.rows_read * (1 / job.reading.fraction - 1)
+    return round(expected / rate)
+
+
+def _is_webhook_day(import_id: str) -> bool:
+    try:
+        day = time.strptime(import_id, _WEBHOOK_DAY)
+    except ValueError:
+        return False
+    return time.strftime(_WEBHOOK_DAY, day) == import_id
+
+
+def _moment(seconds: float) -> str | None:
+    return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}" if seconds else None
+
+
+handle = build(Settings(os.environ))
