@@ -7,6 +7,8 @@ logical id, for event files and logs to be readable. What becomes of what moto's
     AWS::SecretsManager::Secret   made through the API and passed to the stack as a parameter of the same name
     bucket -> EventBridge         switched on through the API; the rules that match are made the same way, each with a
                                   queue as target, from which `infra.local.events` invokes the function
+    AWS::ApiGatewayV2::Api        known by its name, for what refers to its address
+    the group of schedules        made through the API
     queue, bucket and TTL policy  left out: moto would not enforce them
 
 Every environment variable of every function is an output of the stack: moto's CloudFormation resolves the intrinsics.
@@ -91,6 +93,7 @@ class Clients:
     secretsmanager: SecretsManagerClient
     cloudformation: Any
     events: Any
+    scheduler: Any
 
     @classmethod
     def at(cls, endpoint_url: str, connections: int = 64) -> Clients:
@@ -110,6 +113,7 @@ class Clients:
             secretsmanager=client("secretsmanager"),
             cloudformation=client("cloudformation"),
             events=client("events"),
+            scheduler=client("scheduler"),
         )
 
 
@@ -139,7 +143,10 @@ def deploy(template: Template, clients: Clients, queue_overrides: Mapping[str, A
     with ThreadPoolExecutor(8) as pool:
         made = pool.map(lambda name: clients.secretsmanager.create_secret(Name=physical_name(name)), secret_ids)
         secret_arns = {name: secret["ARN"] for name, secret in zip(secret_ids, made, strict=True)}
-    outputs = _create_stack(template, clients, secret_arns, queue_overrides or {})
+    for name in template.of_type("AWS::Scheduler::ScheduleGroup"):
+        clients.scheduler.create_schedule_group(Name=physical_name(name))
+    api_ids = {name: name.lower() for name in template.of_type("AWS::ApiGatewayV2::Api")}
+    outputs = _create_stack(template, clients, {**secret_arns, **api_ids}, queue_overrides or {})
     queues = {name: outputs["queue", name] for name in template.of_type("AWS::SQS::Queue")}
     return Deployment(
         queue_urls=queues,
@@ -181,7 +188,7 @@ def make_rules(template: Template, clients: Clients, deployment: Deployment) -> 
 
 
 def _create_stack(
-    template: Template, clients: Clients, secret_arns: Mapping[str, str], queue_overrides: Mapping[str, Any]
+    template: Template, clients: Clients, made_already: Mapping[str, str], queue_overrides: Mapping[str, Any]
 ) -> dict[tuple[str, str], str]:
     resources = template.of_type(*_STORAGE)
     wanted: dict[tuple[str, str], Any] = {}
@@ -200,10 +207,11 @@ def _create_stack(
     parameters = {
         name: {"Type": declared["Type"]} for name, declared in template.parameters.items()
     }  # patterns such as ^https:// are for deployments; the simulators speak plain HTTP
-    values = {**template.values, **secret_arns}
+    values = {**template.values, **made_already}
     body = {
-        "Parameters": {**parameters, **{name: {"Type": "String"} for name in secret_arns}},
+        "Parameters": {**parameters, **{name: {"Type": "String"} for name in made_already}},
         "Resources": resources,
+        "Conditions": template.conditions,
         "Outputs": {f"Output{index}": {"Value": value} for index, value in enumerate(wanted.values())},
     }
     clients.cloudformation.create_stack(

@@ -36,7 +36,7 @@ from infra.local.event_rules import RulePoller, Schedules
 from infra.local.event_sources import QueuePoller
 from infra.local.front import Front
 from infra.local.runtime import Runtime, Settings
-from infra.local.settings import CALLERS, BundleSettings, caller_key
+from infra.local.settings import CALLERS, BundleSettings, caller_key, free_port
 from infra.local.simulators import BrazeSimulator, Member, SessionmSimulator
 from infra.local.template import Template
 
@@ -94,9 +94,11 @@ class LocalBundle:
         moto = MotoServer(logs / "moto.log", settings.host, settings.ports.aws, settings.postpone_scale)
         undo.callback(moto.stop)
         self._start_vendors(undo)
-        template = Template.load(
-            settings.template_path, vendors.parameters(self.sessionm_url, self.braze_url) | dict(settings.parameters)
-        )
+        ports = {"content": settings.ports.content, "intake": settings.ports.intake or free_port()}
+        own = vendors.parameters(self.sessionm_url, self.braze_url) | {
+            "IntakeBaseUrl": f"http://127.0.0.1:{ports['intake']}"  # Braze calls back
+        }
+        template = Template.load(settings.template_path, own | dict(settings.parameters))
         self._functions = views.functions(template)
         self._ids = {function.name: logical_id for logical_id, function in self._functions.items()}
         self.aws_url = moto.url
@@ -118,7 +120,7 @@ class LocalBundle:
             self.runtime.invoke,
             logs,
             settings.host,
-            {"content": settings.ports.content, "intake": settings.ports.intake},
+            ports,
             settings.authorizer_ttl_seconds,
         )
         self._front.start()
@@ -142,11 +144,11 @@ class LocalBundle:
         threads.callback(self._invoker.stop)
         undo.callback(self._invoker.ask_to_stop)
         rules = views.rules(template)
-        # The example that infra/events/tag-csv-import.json speaks of, before anybody watches the bucket.
+        # The example that infra/events/tag-import.json speaks of, before anybody watches the bucket.
         self.clients.s3.put_object(Bucket=self.bucket, Key=EXAMPLE_KEY, Body=vendors.example_csv(self.members))
         rule_queues = make_rules(template, self.clients, deployment)
         pollers: list[QueuePoller | RulePoller] = [
-            RulePoller(sqs, rule_queues[rule.logical_id], self._functions[rule.function], self._invoker)
+            RulePoller(rule.logical_id, sqs, rule_queues[rule.logical_id], self._target(rule))
             for rule in rules
             if rule.pattern is not None
         ]
@@ -282,6 +284,13 @@ class LocalBundle:
         if function in self._functions:
             return function
         return self._ids[function]
+
+    def _target(self, rule: views.Rule) -> Callable[[Any], None]:
+        function, queue = rule.function, rule.queue
+        if function is not None:
+            return lambda event: self._invoker.submit(self._functions[function], event)
+        assert queue is not None  # a rule has one target
+        return lambda event: self._send(queue, json.dumps(event))
 
     def _send(self, queue: str, body: str) -> None:
         self.clients.sqs.send_message(QueueUrl=self.deployment.queue_urls[queue], MessageBody=body)

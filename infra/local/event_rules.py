@@ -1,8 +1,8 @@
-"""EventBridge: bucket notifications and schedules, each an asynchronous invocation of a function.
+"""EventBridge: bucket notifications and schedules, on their way to a function or a queue.
 
-moto sends an "Object Created" event when an object appears, matches it against the rule's pattern and puts it in the
-rule's queue; what is missing there for a faithful event is filled in here. Schedules of the form ``rate(5 minutes)``
-fire while the bundle runs; any schedule fires on demand.
+moto sends an "Object Created" event when an object appears, matches it against the rule's pattern and puts it in a
+queue of the rule's own; what is missing there for a faithful event is filled in here, and it is handed over. Schedules
+of the form ``rate(5 minutes)`` fire while the bundle runs; any schedule fires on demand.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -29,12 +29,12 @@ _UNIT_SECONDS: Final = {"minute": 60, "hour": 3600, "day": 86400}
 
 
 class RulePoller:
-    """Takes the events of one rule from its queue to its function, from `start` to `stop`."""
+    """Takes the events of one rule from a queue of its own to its target, from `start` to `stop`."""
 
-    def __init__(self, sqs: SQSClient, queue_url: str, function: Function, invoker: AsyncInvoker) -> None:
-        self._sqs, self._queue_url, self._function, self._invoker = sqs, queue_url, function, invoker
+    def __init__(self, rule: str, sqs: SQSClient, queue_url: str, hand_over: Callable[[Any], None]) -> None:
+        self._rule, self._sqs, self._queue_url, self._hand_over = rule, sqs, queue_url, hand_over
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._poll, name=f"{function.name}-rule", daemon=True)
+        self._thread = threading.Thread(target=self._poll, name=f"{rule}-poller", daemon=True)
 
     def start(self) -> None:
         """Begin to poll."""
@@ -55,10 +55,10 @@ class RulePoller:
                 answer = self._sqs.receive_message(QueueUrl=self._queue_url, WaitTimeSeconds=20, MaxNumberOfMessages=10)
                 for message in answer.get("Messages", []):
                     self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
-                    self._invoker.submit(self._function, object_created_event(json.loads(message["Body"])))
+                    self._hand_over(object_created_event(json.loads(message["Body"])))
             except (BotoCoreError, ClientError) as error:
                 if not self._stopped.wait(1.0):
-                    _log.warning("the queue of %s cannot be polled: %s", self._function.name, error)
+                    _log.warning("the queue of %s cannot be polled: %s", self._rule, error)
 
 
 def object_created_event(event: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Schedules:
     """The template's schedules: `fire` sends one now; between `start` and `stop` those with a rate also fire."""
 
     def __init__(self, rules: Sequence[Rule], functions: Mapping[str, Function], invoker: AsyncInvoker) -> None:
-        self._rules = {functions[rule.function].name: rule for rule in rules if rule.schedule is not None}
+        self._rules = {functions[rule.function].name: rule for rule in rules if rule.schedule and rule.function}
         self._functions, self._invoker = functions, invoker
         self._timers: list[threading.Timer] = []
         self._stopped = threading.Event()
@@ -97,11 +97,13 @@ class Schedules:
 
     def function(self, name: str) -> str:
         """The logical id of the function schedule `name` invokes."""
-        return self._rules[name].function
+        function = self._rules[name].function
+        assert function is not None  # only rules with a function are kept
+        return function
 
     def fire(self, name: str) -> None:
         """Send the event of schedule `name` now; the function runs in the background."""
-        self._invoker.submit(self._functions[self._rules[name].function], self.event(name))
+        self._invoker.submit(self._functions[self.function(name)], self.event(name))
 
     def start(self) -> None:
         """Let schedules with a rate fire, the first time after one interval, as EventBridge does."""

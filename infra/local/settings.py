@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ CALLERS: Final[Mapping[str, Sequence[str]]] = {
     ),
     "braze-webhook": ("POST /priv/*", "POST /tags"),
     "sessionm": ("POST /triggers", "GET /triggers/*", "POST /campaigns/trigger/send", "POST /canvas/trigger/send"),
+    "analyst": ("POST /tag-imports", "GET /tag-imports/*", "POST /segment-exports"),
     "operator": ("*",),
 }
 
@@ -35,6 +37,13 @@ CALLERS: Final[Mapping[str, Sequence[str]]] = {
 def caller_key(name: str) -> str:
     """The local key of a caller, the same on every machine so that printed commands can be pasted."""
     return f"local-{name}-{'0' * 32}"
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,15 @@ class _NoManagedPolicies:
 class Template:
     """A transformed template together with the value of each of its parameters.
 
-    `resources` maps logical ids to CloudFormation resources, intrinsic functions unresolved; `parameters` are the
-    template's declarations; `values` their values as text, defaults overridden by what the caller passed.
+    `resources` maps logical ids to CloudFormation resources, intrinsic functions unresolved, `conditions` likewise;
+    `parameters` are the template's declarations; `values` their values as text, defaults overridden by what the caller
+    passed.
     """
 
     def __init__(self, document: Mapping[str, Any], overrides: Mapping[str, str] | None = None) -> None:
         """Raises ValueError for an override that names no parameter."""
         self.parameters: dict[str, Any] = dict(document.get("Parameters", {}))
+        self.conditions: dict[str, Any] = dict(document.get("Conditions", {}))
         self.resources: dict[str, Any] = dict(document["Resources"])
         unknown = sorted(set(overrides or {}) - set(self.parameters))
         if unknown:

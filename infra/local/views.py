@@ -75,10 +75,11 @@ class QueueMapping:
 
 @dataclass(frozen=True)
 class Rule:
-    """An EventBridge rule with one function as target: either a `pattern` or a `schedule` expression."""
+    """An EventBridge rule, with either a `pattern` or a `schedule`, and one target: a `function` or a `queue`."""
 
     logical_id: str
-    function: str
+    function: str | None
+    queue: str | None
     pattern: Mapping[str, Any] | None
     schedule: str | None
     input: str | None
@@ -190,15 +191,18 @@ def queue_mappings(template: Template) -> list[QueueMapping]:
 
 
 def rules(template: Template) -> list[Rule]:
-    """Every EventBridge rule that invokes a function; patterns keep references to resources, such as the bucket."""
+    """Every EventBridge rule; patterns keep references to resources, such as the bucket."""
     found = []
     for logical_id, resource in template.of_type("AWS::Events::Rule").items():
         properties = template.filled_in(resource["Properties"])
         (target,) = properties["Targets"]
+        named = {template.resources[name]["Type"] for name in references(target["Arn"])}
+        invokes = "AWS::Lambda::Function" in named
         found.append(
             Rule(
                 logical_id=logical_id,
-                function=_the_function(template, target["Arn"]),
+                function=_the_function(template, target["Arn"]) if invokes else None,
+                queue=None if invokes else _the_one(template, target["Arn"], "AWS::SQS::Queue"),
                 pattern=properties.get("EventPattern"),
                 schedule=properties.get("ScheduleExpression"),
                 input=target.get("Input"),

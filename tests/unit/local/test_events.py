@@ -91,7 +91,10 @@ def test_a_schedule_fires_on_demand_with_the_scheduled_event_or_its_own_input() 
         both.wait()
 
     functions = {"A": Function("A", "a", "h", 1, 128, {}), "B": Function("B", "b", "h", 1, 128, {})}
-    rules = [Rule("RuleA", "A", None, "rate(1 hour)", None), Rule("RuleB", "B", None, "cron(x)", '{"full": true}')]
+    rules = [
+        Rule("RuleA", "A", None, None, "rate(1 hour)", None),
+        Rule("RuleB", "B", None, None, "cron(x)", '{"full": true}'),
+    ]
     invoker = AsyncInvoker(invoke, lambda _queue, _body: None)
     schedules = Schedules(rules, functions, invoker)
     assert schedules.names == ["a", "b"]
@@ -111,7 +114,7 @@ def test_a_rate_fires_by_itself_until_stopped(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("infra.local.event_rules.rate_seconds", lambda _expression: 0.02)
     fired = threading.Semaphore(0)
     invoker = AsyncInvoker(lambda _name, _event: fired.release(), lambda _queue, _body: None)
-    schedules = Schedules([Rule("R", "F", None, "rate(1 hour)", None)], {"F": function()}, invoker)
+    schedules = Schedules([Rule("R", "F", None, None, "rate(1 hour)", None)], {"F": function()}, invoker)
     schedules.start()
     assert fired.acquire(timeout=5)
     assert fired.acquire(timeout=5)

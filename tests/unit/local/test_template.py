@@ -70,10 +70,11 @@ def test_each_work_queue_has_a_consumer_and_a_dead_letter_queue(template: Templa
 def test_rules_are_a_bucket_pattern_and_a_schedule(template: Template) -> None:
     rules = {rule.function: rule for rule in views.rules(template)}
     assert rules["SegmentRefreshFunction"].schedule == "rate(1 hour)"
-    pattern = rules["TagCsvImportFunction"].pattern
-    assert pattern is not None
-    assert pattern["detail"]["object"]["key"] == [{"prefix": "imports/"}]
-    assert views.functions(template)["TagCsvImportFunction"].on_failure_queue == "FailedEventsQueue"
+    assert views.functions(template)["SegmentRefreshFunction"].on_failure_queue == "FailedEventsQueue"
+    dropped = rules[None]
+    assert dropped.queue == "ImportQueue"
+    assert dropped.pattern is not None
+    assert dropped.pattern["detail"]["object"]["key"] == [{"prefix": "imports/"}]
 
 
 def test_a_mapping_takes_its_numbers_from_parameters_and_lambdas_defaults() -> None:

@@ -1,0 +1,245 @@
+"""ImportQueue's worker: takes an import from step to step until it ends or has to wait for somebody.
+
+A message says that a file was dropped, that a segment is due, or only that an import can go on; what is to be done is
+in the job itself (jobs.py). So a message that comes twice, late, or after its worker died does no harm: it finds the
+job where it stands, or in another worker's hands.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from botocore.exceptions import ClientError
+from msgspec import structs
+
+import wiring
+from shared import aws
+from shared.aws import store
+from shared.config import Settings
+from shared.deadline import Deadline
+from shared.errors import BundleError, InvalidInput, StoreUnavailable
+from shared.observability import flush, logger
+from shared.queues import Message, Queue, Staying, batch_response, body_of, messages_of
+from tag_import.finish import Finisher
+from tag_import.jobs import Job, Jobs, JobState, Later, Options, Outdated, Source
+from tag_import.reading import Reader, options_of
+from tag_import.segment_export import Exporter, scheduled_job
+from tag_import.verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# What a step may take, which is what a function may run (template.yaml). Reading shortens it at its first checkpoint.
+_STEP_SECONDS = 900
+
+# A worker that dies while it reads is missed for so long; checkpoints are seconds apart.
+_CHECKPOINT_SECONDS = 120
+
+# Reading stops so long before the function's end: what is in flight arrives, and the checkpoint is written.
+_RESERVE_SECONDS = 60.0
+
+_UPLOAD = re.compile(r"imports/uploads/(csv-[0-9a-f]+)/")
+
+SqsHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
+
+
+class Worker:
+    """`work` does what one message asks for."""
+
+    def __init__(
+        self,
+        s3: S3Client,
+        jobs: Jobs,
+        verdicts: Verdicts,
+        queue: Queue,
+        reader: Reader,
+        exporter: Exporter,
+        finisher: Finisher,
+    ) -> None:
+        self._s3 = s3
+        self._jobs = jobs
+        self._verdicts = verdicts
+        self._queue = queue
+        self._reader = reader
+        self._exporter = exporter
+        self._finisher = finisher
+
+    def work(self, message: Message, deadline: Deadline) -> Staying | None:
+        """Returns the message when it is to come again. Raises nothing that repeating could mend."""
+        self._queue.hold(message, _STEP_SECONDS)
+        try:
+            job = self._job(message)
+        except (msgspec.DecodeError, KeyError, TypeError, InvalidInput) as error:
+            logger.error("unreadable message", message_id=message.id, detail=type(error).__name__)
+            return Staying(message)
+        except BundleError as error:
+            return _postponed(message, error)
+        if job is None:
+            logger.warning("no such import", message_id=message.id)
+            return None
+        try:
+            self._go_on(self._jobs.lease(job, _STEP_SECONDS), message, deadline)
+            return None
+        except Later as later:
+            self._release(job.import_id)
+            if later.retry_after_seconds:
+                return Staying(message, later.retry_after_seconds)
+            try:
+                self._queue.send([wake_up(job.import_id)])
+                return None
+            except StoreUnavailable as error:
+                return _postponed(message, error)
+        except Outdated as error:
+            return _postponed(message, error)
+        except BundleError as error:
+            if not error.retry_after_seconds:  # else another worker has it
+                self._release(job.import_id)
+            return _postponed(message, error)
+
+    def _go_on(self, job: Job, message: Message, deadline: Deadline) -> None:
+        def checkpoint() -> None:
+            self._queue.hold(message, _CHECKPOINT_SECONDS)
+
+        while True:
+            state = job.state
+            if state is JobState.REQUESTED:
+                job = self._exporter.start(job)
+            elif state is JobState.EXPORTING:
+                job = self._exporter.fetch(job)
+            elif state is JobState.READING:
+                job = self._reader.read(job, deadline, checkpoint)
+            elif state is JobState.DELIVERING and self._is_delivered(job):
+                job = self._finisher.finish(job)
+            elif state is JobState.FAILED and not job.finished_at:
+                job = self._finisher.tell(job)
+            else:
+                break
+        self._release(job.import_id)
+
+    def _is_delivered(self, job: Job) -> bool:
+        """When it is not, delivery sends a message once it is."""
+        return self._verdicts.tally(job.import_id).total >= job.reading.rows_queued
+
+    def _release(self, import_id: str) -> None:
+        """A lease that cannot be ended ends by itself."""
+        with suppress(BundleError):
+            job = self._jobs.find(import_id)
+            if job is not None and job.lease_until:
+                self._jobs.save(structs.replace(job, lease_until=0.0))
+
+    # --- what a message is about ------------------------------------------------------------------------------------
+
+    def _job(self, message: Message) -> Job | None:
+        body = msgspec.json.decode(message.body)
+        if "import_id" in body:
+            return self._jobs.find(body["import_id"])
+        if "segment_export" in body:
+            return self._made(scheduled_job(body["segment_export"], self._jobs.clock()))
+        return self._job_of_file(body["detail"]["bucket"]["name"], body["detail"]["object"])
+
+    def _job_of_file(self, bucket: str, dropped: Mapping[str, Any]) -> Job:
+        import_id = import_id_of(bucket, dropped)
+        source = Source(
+            bucket,
+            dropped["key"],
+            dropped.get("version-id", ""),
+            dropped.get("etag", ""),
+            dropped.get("size", 0),
+        )
+        announced = _UPLOAD.match(dropped["key"])
+        upload = self._jobs.find(announced[1]) if announced else None
+        if upload is not None:
+            if upload.state is JobState.AWAITING_UPLOAD:
+                return self._jobs.save(
+                    structs.replace(upload, state=JobState.READING, source=source, started_at=self._jobs.clock())
+                )
+            if upload.source == source:
+                return upload
+            options = upload.options  # a second file under one upload address is an import of its own
+        known = self._jobs.find(import_id)
+        if known is not None:
+            return known
+        now = self._jobs.clock()
+        job = Job(import_id=import_id, state=JobState.READING, created_at=now, started_at=now, source=source)
+        try:
+            job = structs.replace(job, options=options if upload is not None else self._options(source))
+        except InvalidInput as error:
+            job = structs.replace(
+                job,
+                state=JobState.FAILED,
+                reason_code=error.code,
+                reason=f"object metadata {error.field}: {error.message}. {error.hint}",
+            )
+        return self._made(job)
+
+    def _options(self, source: Source) -> Options:
+        version = {"VersionId": source.version_id} if source.version_id else {}
+        with store("import bucket"):
+            try:
+                found = self._s3.head_object(Bucket=source.bucket, Key=source.key, **version)  # type: ignore[arg-type]
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                    raise
+                raise InvalidInput(
+                    "the file was gone before it could be read", code="file_gone", field="key", hint="Drop it again."
+                ) from None
+        return options_of(found["Metadata"])
+
+    def _made(self, job: Job) -> Job:
+        """The job as it is saved, by us or by whoever was faster."""
+        known = self._jobs.find(job.import_id)
+        return known or self._jobs.save(job)
+
+
+def wake_up(import_id: str) -> str:
+    """The message that makes a worker look at an import."""
+    return body_of({"import_id": import_id})
+
+
+def import_id_of(bucket: str, dropped: Mapping[str, Any]) -> str:
+    """The same for every announcement of one upload, another for the next upload, even of the same file.
+
+    Source: EventBridge's S3 "Object Created" event, whose `sequencer` differs between two writes of one key.
+    """
+    identity = "\n".join([bucket, dropped["key"], dropped.get("sequencer", ""), dropped.get("etag", "")])
+    return "csv-" + sha256(identity.encode()).hexdigest()[:24]
+
+
+def build(settings: Settings) -> SqsHandler:
+    dynamodb, s3 = aws.dynamodb(), aws.s3()
+    retention_days = settings.whole_number("IMPORT_RETENTION_DAYS")
+    jobs = Jobs(dynamodb, settings.text("IMPORTS_TABLE"), retention_days)
+    verdicts = Verdicts(dynamodb, settings.text("IMPORTS_TABLE"), retention_days)
+    queue = Queue(aws.sqs(), settings.text("IMPORT_QUEUE_URL"))
+    worker = Worker(
+        s3,
+        jobs,
+        verdicts,
+        queue,
+        Reader(s3, jobs, Queue(aws.sqs(), settings.text("BULK_TAG_QUEUE_URL"))),
+        Exporter(wiring.braze(settings, connections=2), s3, jobs, settings),
+        Finisher(s3, jobs, verdicts, wiring.sessionm(settings, connections=8), settings),
+    )
+
+    def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
+        staying = [stays for message in messages_of(event) if (stays := worker.work(message, deadline)) is not None]
+        queue.postpone(staying)
+        flush()
+        return batch_response(staying)
+
+    return handle
+
+
+def _postponed(message: Message, error: BundleError) -> Staying:
+    logger.warning("import postponed", message_id=message.id, code=error.code, detail=str(error))
+    return Staying(message, error.retry_after_seconds)
+
+
+handle = build(Settings(os.environ))
