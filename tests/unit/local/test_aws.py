@@ -55,7 +55,7 @@ def test_functions_get_their_environments_with_every_reference_resolved(
     assert refresh["POWERTOOLS_LOG_LEVEL"] == "INFO"
     delivery = deployment.environments["TagDeliveryFunction"]
     assert delivery["SESSIONM_CORE_URL"] == "http://127.0.0.1:1"
-    assert delivery["TAG_DELIVERY_CONCURRENCY"] == "20"
+    assert delivery["TAG_DELIVERY_CONCURRENCY"] == "400"
     secret = {"core_api_key": "k"}
     put_secrets(clients, deployment, {"SessionmSecret": secret})
     held = clients.secretsmanager.get_secret_value(SecretId=delivery["SESSIONM_SECRET_ID"])
