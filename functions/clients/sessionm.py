@@ -67,6 +67,24 @@ class Sessionm:
 
         self._checked(self._core.upstream, call)
 
+    def tags_of(self, member: Member, timeouts: Timeouts) -> frozenset[str]:
+        """The names of the tags a member has.
+
+        That tags can be read is documented; where, and in which shape, is not. Assumed are the address that takes them
+        and a list of names, or of objects with a `name`, at the top or one level below; else it is `UpstreamGarbled`.
+        """
+
+        def call(credentials: SessionmCredentials) -> Reply:
+            path = _tags_path(credentials.core_api_key, member)
+            return self._core.send("GET", path, authorization=credentials.core_basic(), timeouts=timeouts)
+
+        body = self._checked(self._core.upstream, call)
+        for level in (body, *(value for value in body.values() if isinstance(value, dict))):
+            tags = level.get("tags")
+            if isinstance(tags, list):
+                return frozenset(name for name in map(_tag_name, tags) if name)
+        raise UpstreamGarbled(self._core.upstream, "the answer has no tags")
+
     def get_user_offers(
         self, user_id: str, *, culture: str, skip: int, take: int, timeouts: Timeouts
     ) -> dict[str, Any]:
@@ -134,6 +152,11 @@ def refusal(upstream: str, reply: Reply) -> UpstreamError:
     if body.get("status") != "error":
         return UpstreamUnavailable(upstream, f"status {reply.status}, but not in SessionM's words")
     return UpstreamRefused(upstream, error_code(body) or f"status_{reply.status}")
+
+
+def _tag_name(tag: Any) -> str:
+    name = tag.get("name") if isinstance(tag, dict) else tag
+    return name if isinstance(name, str) else ""
 
 
 def _tags_path(app_key: str, member: Member) -> str:

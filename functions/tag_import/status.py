@@ -14,22 +14,12 @@ from shared.aws import store
 from shared.config import Settings
 from shared.errors import NotFound
 from shared.http import Answer, Handler, Request, http_handler
-from tag_import.jobs import ENDED, Job, Jobs, JobState, ReadBack
+from tag_import.jobs import Job, Jobs, ReadBack
+from tag_import.progress import counts_of, rate_per_second, seconds_left
 from tag_import.verdicts import Tally, Verdicts
 
 _LINK_SECONDS = 3600
 _WEBHOOK_DAY = "webhook-%Y-%m-%d"
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """What became of the rows read so far: each has one of the four verdicts or is `waiting` for it."""
-
-    rows_read: int
-    sent: int
-    failed: int
-    skipped: int
-    unknown: int
-    waiting: int
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,22 +77,10 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
     return http_handler({"GET /tag-imports/{import_id}": status})
 
 
-def counts_of(job: Job, tally: Tally) -> Counts:
-    """The rows of a job by verdict; those refused in reading have theirs at once.
-
-    Verdicts may be read a moment after the job, when more rows have been read: `waiting` is never below 0 for that.
-    """
-    failed = job.reading.rows_failed + tally.failed
-    skipped = job.reading.rows_skipped + tally.skipped
-    settled = tally.sent + failed + skipped + tally.unknown
-    rows_read = max(job.reading.rows_read, settled)
-    return Counts(rows_read, tally.sent, failed, skipped, tally.unknown, rows_read - settled)
-
-
 def status_of(job: Job, tally: Tally, now: float, link: Callable[[str], str]) -> Status:
     """A job as its caller sees it. `link` makes an address of an object's key."""
     counts = counts_of(job, tally)
-    rate = _rate_per_second(job, tally, now)
+    rate = rate_per_second(job, tally, now)
     return Status(
         import_id=job.import_id,
         state=job.state.value,
@@ -111,7 +89,7 @@ def status_of(job: Job, tally: Tally, now: float, link: Callable[[str], str]) ->
         file_name=job.source.key.rpartition("/")[2] if job.source else None,
         segment_id=job.export.segment_id if job.export else None,
         rate_per_second=None if rate is None else round(rate, 1),
-        seconds_left=_seconds_left(job, counts, rate),
+        seconds_left=seconds_left(job, counts, rate),
         failure_file_url=link(job.failure_file) if job.failure_file else None,
         leavers_file_url=link(job.leavers_file) if job.leavers_file else None,
         read_back=job.read_back,
@@ -135,26 +113,6 @@ def status_of_day(import_id: str, tally: Tally) -> Status:
         unknown=tally.unknown,
         waiting=0,
     )
-
-
-def _rate_per_second(job: Job, tally: Tally, now: float) -> float | None:
-    """Verdicts of SessionM a second, from the beginning of the import up to now or its end."""
-    seconds = (job.finished_at or now) - job.started_at
-    return tally.total / seconds if job.started_at and seconds > 0 and tally.total else None
-
-
-def _seconds_left(job: Job, counts: Counts, rate: float | None) -> int | None:
-    """At the rate so far; while reading, for as many rows as the part of the file not yet read makes expect."""
-    if job.state in ENDED:
-        return 0
-    if rate is None or job.state not in (JobState.READING, JobState.DELIVERING):
-        return None
-    expected = float(counts.waiting)
-    if job.state is JobState.READING:
-        if not job.reading.fraction:
-            return None
-        expected += counts.rows_read * (1 / job.reading.fraction - 1)
-    return round(expected / rate)
 
 
 def _is_webhook_day(import_id: str) -> bool:
