@@ -158,8 +158,8 @@ class Verdicts:
 
     def samples(self, import_id: str) -> Iterator[SentSample]:
         """One sent row of each parcel that has any."""
-        for item in self._parcels(import_id, "sample"):
-            yield msgspec.json.decode(item["sample"]["S"], type=SentSample)
+        for item in self._parcels(import_id, "example"):
+            yield msgspec.json.decode(item["example"]["S"], type=SentSample)
 
     # --- details ----------------------------------------------------------------------------------------------------
 
@@ -213,8 +213,8 @@ class Verdicts:
             row = parcel.rows[sent]
             label = parcel.label(row)
             sample = SentSample(label.kind, row.member_id, label.tags)
-            values[":sample"] = {"S": msgspec.json.encode(sample).decode()}
-            changes += ", sample = if_not_exists(sample, :sample)"
+            values[":example"] = {"S": msgspec.json.encode(sample).decode()}
+            changes += ", example = if_not_exists(example, :example)"
         condition = "attribute_not_exists(marks)"
         if settling.marks != _unmarked(parcel):
             condition = "marks = :before"

@@ -1,0 +1,81 @@
+"""A job is written by one worker at a time, and by none that looked at it too long ago."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import structs
+
+from shared.aws import dynamodb
+from shared.errors import InProgress, StoreUnavailable
+from tag_import.jobs import Export, Job, Jobs, JobState, Options, Outdated, ReadBack, Reading, Source
+from tests.integration.support.aws import Aws
+from tests.integration.support.faulty_aws import FaultyAws
+
+NOW = 1_800_000_000.0
+
+JOB = Job(
+    import_id="csv-1",
+    state=JobState.READING,
+    created_at=NOW,
+    options=Options(tags=("gold",), ttl_seconds=600, member_kind="external_id", encoding="latin-1"),
+    source=Source("bucket", "imports/members.csv", "v1"),
+    reading=Reading(offset=512, line=9, rows_read=7, rows_queued=5, rows_failed=2),
+    export=Export("segment-1", lists_leavers=True),
+    read_back=ReadBack(2, 1, 1, 0),
+)
+
+
+def jobs_of(aws: Aws, now: float = NOW) -> Jobs:
+    return Jobs(dynamodb(), aws.table("imports"), 30, lambda: now)
+
+
+def test_a_job_is_found_as_it_was_saved(aws: Aws) -> None:
+    saved = jobs_of(aws).save(JOB)
+
+    assert saved == structs.replace(JOB, version=1)
+    assert jobs_of(aws).find("csv-1") == saved
+    assert jobs_of(aws).find("csv-2") is None
+    [item] = aws.items("imports")
+    assert item["expires_at"] == str(int(NOW) + 30 * 86_400)
+
+
+def test_a_job_is_made_once(aws: Aws) -> None:
+    jobs_of(aws).save(JOB)
+    with pytest.raises(Outdated):
+        jobs_of(aws).save(JOB)
+
+
+def test_who_looked_before_another_wrote_may_not_write(aws: Aws) -> None:
+    jobs = jobs_of(aws)
+    seen = jobs.save(JOB)
+    jobs.save(structs.replace(seen, state=JobState.DELIVERING))
+
+    with pytest.raises(Outdated):
+        jobs.save(structs.replace(seen, state=JobState.FAILED))
+    assert jobs.find("csv-1") == structs.replace(seen, state=JobState.DELIVERING, version=2)
+
+
+def test_a_leased_job_is_left_alone_until_the_lease_ends(aws: Aws) -> None:
+    leased = jobs_of(aws).lease(jobs_of(aws).save(JOB), 120)
+
+    with pytest.raises(InProgress) as caught:
+        jobs_of(aws, NOW + 20).lease(leased, 120)
+    assert caught.value.retry_after_seconds == 100
+    assert jobs_of(aws, NOW + 121).lease(leased, 60).lease_until == NOW + 181
+
+
+def test_of_two_workers_that_reach_for_a_lease_one_gets_it(aws: Aws) -> None:
+    job = jobs_of(aws).save(JOB)
+    jobs_of(aws).lease(job, 120)
+    with pytest.raises(Outdated):
+        jobs_of(aws).lease(job, 120)
+
+
+def test_a_table_that_cannot_be_asked_is_said_so(aws: Aws, faulty_aws: FaultyAws) -> None:
+    jobs = jobs_of(aws)
+    faulty_aws.refuse("GetItem")
+    faulty_aws.refuse("PutItem")
+    with pytest.raises(StoreUnavailable):
+        jobs.find("csv-1")
+    with pytest.raises(StoreUnavailable):
+        jobs.save(JOB)
