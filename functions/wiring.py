@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from clients.braze import Braze, BrazeCredentials
 from clients.sessionm import Sessionm, SessionmCredentials
-from clients.transport import Transport, pooled_session
+from clients.transport import Transport
 from shared import aws
 from shared.config import Settings
 from shared.secrets import Secret
@@ -16,8 +16,8 @@ from shared.secrets import Secret
 def sessionm(settings: Settings, *, connections: int) -> Sessionm:
     """A client that keeps up to `connections` connections open to each of Core and Connect."""
     return Sessionm(
-        core=Transport("SessionM Core", settings.text("SESSIONM_CORE_URL"), pooled_session(connections)),
-        connect=Transport("SessionM Connect", settings.text("SESSIONM_CONNECT_URL"), pooled_session(connections)),
+        core=Transport("SessionM Core", settings.text("SESSIONM_CORE_URL"), connections=connections),
+        connect=Transport("SessionM Connect", settings.text("SESSIONM_CONNECT_URL"), connections=connections),
         credentials=Secret(aws.secretsmanager(), settings.text("SESSIONM_SECRET_ID"), SessionmCredentials),
     )
 
@@ -25,6 +25,6 @@ def sessionm(settings: Settings, *, connections: int) -> Sessionm:
 def braze(settings: Settings, *, connections: int) -> Braze:
     """A client that keeps up to `connections` connections open to Braze."""
     return Braze(
-        Transport("Braze", settings.text("BRAZE_REST_URL"), pooled_session(connections)),
+        Transport("Braze", settings.text("BRAZE_REST_URL"), connections=connections),
         Secret(aws.secretsmanager(), settings.text("BRAZE_SECRET_ID"), BrazeCredentials),
     )

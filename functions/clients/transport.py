@@ -1,4 +1,4 @@
-"""HTTP to a vendor: one pooled session, explicit time-outs, failures typed by whether the vendor may have acted."""
+"""HTTP to a vendor: a pool of connections, explicit time-outs, failures typed by whether the vendor may have acted."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cache
 from http.client import HTTPException
 from threading import Lock
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ClosedPoolError, HTTPError, MaxRetryError, NewConnectionError, SSLError
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout, connection_from_url
+from urllib3.exceptions import (
+    ClosedPoolError,
+    ConnectTimeoutError,
+    HTTPError,
+    LocationValueError,
+    NewConnectionError,
+    SSLError,
+)
 
 from shared.errors import (
     UpstreamError,
@@ -45,8 +52,10 @@ DID_NOTHING = frozenset({500, 503})
 
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "sessionm-braze-bundle"}
 
-# What an answer can break requests, urllib3 and http.client with. All of it may come after the vendor acted.
-_BROKEN = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError)
+# What an answer can break urllib3 and http.client with. All of it may come after the vendor acted.
+_BROKEN = (HTTPError, HTTPException, OSError, ValueError)
+
+_NOTHING_SENT = (ConnectTimeoutError, NewConnectionError, ClosedPoolError, LocationValueError)
 
 _RESET_HEADERS = ("retry-after", "x-ratelimit-retry-after", "x-ratelimit-reset")
 
@@ -77,18 +86,20 @@ class Reply:
         return body
 
 
-def pooled_session(connections: int) -> requests.Session:
-    """A session that keeps `connections` connections open.
+def pooled(base_url: str, connections: int) -> HTTPConnectionPool:
+    """A pool that keeps up to `connections` connections open to one host, whose certificate is checked.
 
-    It does not read proxies or netrc from the environment at every request, and repeats nothing by itself: the one
-    retry policy is ours.
+    Raises `ValueError` when `base_url` is no address.
     """
-    session = requests.Session()
-    session.trust_env = False
-    adapter = HTTPAdapter(pool_connections=2, pool_maxsize=connections, max_retries=0)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
+    if base_url.startswith("https:"):
+        return connection_from_url(base_url, maxsize=connections, ssl_context=_tls())
+    return connection_from_url(base_url, maxsize=connections)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for all connections: reading the authorities' certificates takes longer than a handshake."""
+    return ssl.create_default_context()
 
 
 def path_of(*segments: str) -> str:
@@ -97,28 +108,32 @@ def path_of(*segments: str) -> str:
 
 
 class Transport:
-    """Requests to one vendor API; `upstream` names it in errors, `base_url` has no path.
+    """Requests to one vendor API; `upstream` names it in errors.
 
     Raises `UpstreamUnreachable` when nothing was sent, `UpstreamUnknown` when it was but no whole answer came in time,
-    and `UpstreamGarbled` when the answer exceeds `max_answer_bytes`.
+    and `UpstreamGarbled` when the answer exceeds `max_answer_bytes`. It follows no redirect, repeats nothing (the one
+    retry policy is ours) and reads no proxy or netrc from the environment.
     """
 
     def __init__(
         self,
         upstream: str,
         base_url: str,
-        session: requests.Session,
         *,
+        connections: int,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         clock: Callable[[], float] = time.monotonic,
+        open_pool: Callable[[str, int], HTTPConnectionPool] = pooled,
     ) -> None:
         self.upstream = upstream
         self._base_url = base_url.rstrip("/")
-        self._session = session
+        self._connections = connections
         self._max_answer_bytes = max_answer_bytes
         self._clock = clock
+        self._open_pool = open_pool
+        self._pool: HTTPConnectionPool | None = None
         self._last_used = clock()
-        self._idle_check = Lock()
+        self._lock = Lock()
 
     def send(
         self,
@@ -131,41 +146,38 @@ class Transport:
         query: Mapping[str, str] | None = None,
     ) -> Reply:
         """Sends `body` (encoded as JSON, or bytes as they are) and returns the answer, whatever its status."""
-        self._drop_idle_connections()
         headers = {"Authorization": authorization, **_HEADERS}
         if body is not None:
             headers["Content-Type"] = "application/json"
             body = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        request = self._formed(method, path, query, headers, body)
+        try:
+            pool = self._fresh_pool()
+            target = urlsplit(self._base_url).path + path + ("?" + urlencode(query) if query else "")
+        except ValueError as error:
+            raise UpstreamUnreachable(self.upstream, f"no request can be formed: {type(error).__name__}") from None
         done_by = self._clock() + timeouts.connect_seconds + timeouts.read_seconds
         try:
-            # Straight to the session's pool: cookies, proxies, netrc and redirects, none of which a vendor's API has,
-            # would take a third of a millisecond of every call.
-            adapter = self._session.get_adapter(request.url or "")
-            with adapter.send(request, stream=True, timeout=timeouts) as response:
+            with pool.urlopen(
+                method,
+                target,
+                body,
+                headers,
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=Timeout(connect=timeouts.connect_seconds, read=timeouts.read_seconds),
+                preload_content=False,
+            ) as response:
                 content = self._read(response, done_by)
-                answer_headers = {name.lower(): value for name, value in response.headers.items()}
-                return Reply(response.status_code, answer_headers, content)
+                answer_headers = {name.lower(): value for name, value in response.headers.itermerged()}
+                return Reply(response.status, answer_headers, content)
         except _BROKEN as error:
             raise self._failure(error) from None
 
-    def _formed(
-        self, method: str, path: str, query: Mapping[str, str] | None, headers: Mapping[str, str], body: bytes | None
-    ) -> requests.PreparedRequest:
-        request = requests.PreparedRequest()
-        try:
-            request.prepare_method(method)
-            request.prepare_url(self._base_url + path, query)
-            request.prepare_headers(headers)
-            request.prepare_body(body, files=None)
-        except (requests.RequestException, ValueError) as error:
-            raise UpstreamUnreachable(self.upstream, f"no request can be formed: {type(error).__name__}") from None
-        return request
-
-    def _read(self, response: requests.Response, done_by: float) -> bytes:
+    def _read(self, response: BaseHTTPResponse, done_by: float) -> bytes:
         content = bytearray()
         # What has arrived, rather than 64 KiB however long they take.
-        while chunk := response.raw.read1(65_536, decode_content=True):
+        while chunk := response.read1(65_536, decode_content=True):
             content += chunk
             if len(content) > self._max_answer_bytes:
                 raise UpstreamGarbled(self.upstream, f"the answer exceeds {self._max_answer_bytes} bytes")
@@ -173,12 +185,17 @@ class Transport:
                 raise UpstreamUnknown(self.upstream, "the answer came in drop by drop")
         return bytes(content)
 
-    def _drop_idle_connections(self) -> None:
-        with self._idle_check:
+    def _fresh_pool(self) -> HTTPConnectionPool:
+        """The pool, but another one after a time in which nobody asked for it."""
+        with self._lock:
             now = self._clock()
-            if now - self._last_used > IDLE_SECONDS:
-                self._session.close()
+            if self._pool is not None and now - self._last_used > IDLE_SECONDS:
+                self._pool.close()
+                self._pool = None
+            if self._pool is None:
+                self._pool = self._open_pool(self._base_url, self._connections)
             self._last_used = now
+            return self._pool
 
     def _failure(self, error: Exception) -> UpstreamError:
         if _nothing_was_sent(error):
@@ -238,10 +255,6 @@ def _wait(text: str, now: float) -> float | None:
 
 
 def _nothing_was_sent(error: Exception) -> bool:
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return True
-    cause = error.args[0] if error.args else None
-    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
-    if isinstance(reason, SSLError) and reason.args:
-        return isinstance(reason.args[0], ssl.SSLCertVerificationError)
-    return isinstance(reason, NewConnectionError | ClosedPoolError)
+    if isinstance(error, SSLError) and error.args:
+        return isinstance(error.args[0], ssl.SSLCertVerificationError)
+    return isinstance(error, _NOTHING_SENT)

@@ -11,7 +11,7 @@ from tests.bench.emulator import Emulator
 from tests.bench.figures import Figure
 from tests.bench.ground import Ground
 
-# A function's init over the floor's: `import requests, boto3` and one boto3 client.
+# A function's init over the floor's: `import urllib3, boto3` and one boto3 client.
 COLD_INIT_RATIO = 1.25
 
 ROUNDS = 9

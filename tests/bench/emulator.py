@@ -15,8 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import requests
-from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, connection_from_url
 
 from tests.bench.artefact import architecture
 from tests.bench.figures import NotMeasured
@@ -45,12 +44,9 @@ def emulator_path() -> Path:
     return path
 
 
-def pooled_session() -> requests.Session:
+def direct(url: str) -> HTTPConnectionPool:
     """What a direct call is made with: the library the functions use, keeping its connection."""
-    session = requests.Session()
-    session.trust_env = False
-    session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0))
-    return session
+    return connection_from_url(url, maxsize=1, retries=False)
 
 
 class Emulator:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from statistics import median
 
 from infra.local.http_events import HttpRequest, proxy_event
-from tests.bench.emulator import Emulator, answer_of, pooled_session
+from tests.bench.emulator import Emulator, answer_of, direct
 from tests.bench.figures import Figure, percentile
 from tests.bench.ground import Ground
 from tests.bench.vendor import SessionmAddress, sessionm
@@ -36,7 +36,7 @@ CALLER_HEADERS = (
 class Block:
     """Milliseconds of each call, the three kinds having taken turns so that each met the same load.
 
-    `wallet` and `emulated` are made with the plainest client, `direct` with requests as the function makes it: what is
+    `wallet` and `emulated` are made with the plainest client, `direct` with urllib3 as the function makes it: what is
     left of the difference is what the proxy adds, the emulator included and a caller's HTTP library not.
 
     `emulated` is a handler that merely waits as long as SessionM does, through the same emulator, with the wallet's
@@ -128,10 +128,10 @@ def _block(wallet: Emulator, waiting: Emulator, vendor: SessionmAddress, calls: 
     page = {"skip": 0, "take": 1000, "include_pending_extended_data": False, "culture": "en-US"}
     question = json.dumps({"retailer_id": vendor.retailer_id, "user_id": vendor.user_id} | page).encode()
     block = Block([], [], [])
-    with pooled_session() as session:
+    with direct(vendor.url) as pool:
 
         def ask(body: bytes) -> bytes:
-            return session.post(vendor.url + GET_USER_OFFERS, data=body, headers=headers, timeout=5).content
+            return pool.urlopen("POST", GET_USER_OFFERS, body=body, headers=headers, timeout=5).data
 
         ask(question)  # connects
         for _ in range(calls):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from clients.transport import MAX_ANSWER_BYTES, Timeouts, Transport, pooled_session, retry_after_seconds
+from clients.transport import MAX_ANSWER_BYTES, Timeouts, Transport, retry_after_seconds
 from shared.errors import UpstreamGarbled, UpstreamUnknown
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import call, http_event
@@ -52,8 +52,8 @@ MALFORMED = [
 
 @pytest.mark.parametrize("raw", MALFORMED, ids=range(len(MALFORMED)))
 def test_a_malformed_answer_never_passes_for_nothing_was_sent(raw: bytes) -> None:
-    with serving(saying(raw)) as url, pooled_session(1) as session:
-        transport = Transport("Braze", url, session)
+    with serving(saying(raw)) as url:
+        transport = Transport("Braze", url, connections=1)
         with pytest.raises(UpstreamUnknown):
             transport.send("POST", "/", authorization="Bearer k", timeouts=Timeouts(1, 1), body={})
 
@@ -61,8 +61,10 @@ def test_a_malformed_answer_never_passes_for_nothing_was_sent(raw: bytes) -> Non
 @pytest.mark.parametrize("location", [b"http://[bad", b"\xff\xfe", b"file:///etc/passwd", b"http://169.254.169.254/"])
 def test_a_redirect_is_handed_on_and_its_target_not_even_looked_at(location: bytes) -> None:
     raw = b"HTTP/1.1 302 Found\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n"
-    with serving(saying(raw)) as url, pooled_session(1) as session:
-        reply = Transport("Braze", url, session).send("POST", "/", authorization="Bearer k", timeouts=Timeouts(1, 1))
+    with serving(saying(raw)) as url:
+        reply = Transport("Braze", url, connections=1).send(
+            "POST", "/", authorization="Bearer k", timeouts=Timeouts(1, 1)
+        )
     assert reply.status == 302
 
 
@@ -76,16 +78,15 @@ def test_an_endless_answer_is_cut_off_whatever_its_status(status: bytes) -> None
 
     with (
         serving(endless) as url,
-        pooled_session(1) as session,
         pytest.raises(UpstreamGarbled, match=str(MAX_ANSWER_BYTES)),
     ):
-        Transport("Braze", url, session).send("GET", "/", authorization="Bearer k", timeouts=Timeouts(1, 1))
+        Transport("Braze", url, connections=1).send("GET", "/", authorization="Bearer k", timeouts=Timeouts(1, 1))
 
 
 def test_an_answer_that_drips_is_given_up() -> None:
     started = time.perf_counter()
-    with serving(dripping) as url, pooled_session(1) as session, pytest.raises(UpstreamUnknown, match="drop by drop"):
-        Transport("Braze", url, session).send("GET", "/", authorization="Bearer k", timeouts=Timeouts(0.2, 0.3))
+    with serving(dripping) as url, pytest.raises(UpstreamUnknown, match="drop by drop"):
+        Transport("Braze", url, connections=1).send("GET", "/", authorization="Bearer k", timeouts=Timeouts(0.2, 0.3))
     assert time.perf_counter() - started < 3
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from clients.braze import Braze, BrazeCredentials
 from clients.sessionm import Sessionm, SessionmCredentials
-from clients.transport import Timeouts, Transport, pooled_session
+from clients.transport import Timeouts, Transport
 from clients.vocabulary import Member
 from infra.local.simulators import BrazeSimulator, SessionmSimulator
 from shared import aws as clients
@@ -53,21 +53,21 @@ def test_sessionm_core_and_connect_go_on_after_a_rotation(
 ) -> None:
     sessionm, _ = vendors
     secret = Secret(aws.secretsmanager, aws.secret_id("sessionm"), SessionmCredentials, clock=clock)
-    with pooled_session(4) as session:
-        client = Sessionm(Transport("Core", sessionm.url, session), Transport("Connect", sessionm.url, session), secret)
-        client.add_tags(Member("user_id", "member-1"), ["before"], 60, TIMEOUTS)
-        sessionm.rotate_credentials(core_api_key="new-key", core_api_secret="new-secret", connect_secret="new")
-        rotated: dict[str, Any] = {
-            **SESSIONM_SECRET,
-            "core_api_key": "new-key",
-            "core_api_secret": "new-secret",
-            "connect_authorization": "Basic " + b64encode(b"local-connect-key:new").decode(),
-        }
-        aws.put_secret("sessionm", rotated)
-        clock.now += REFRESH_INTERVAL_SECONDS
+    core = Transport("Core", sessionm.url, connections=4)
+    client = Sessionm(core, Transport("Connect", sessionm.url, connections=4), secret)
+    client.add_tags(Member("user_id", "member-1"), ["before"], 60, TIMEOUTS)
+    sessionm.rotate_credentials(core_api_key="new-key", core_api_secret="new-secret", connect_secret="new")
+    rotated: dict[str, Any] = {
+        **SESSIONM_SECRET,
+        "core_api_key": "new-key",
+        "core_api_secret": "new-secret",
+        "connect_authorization": "Basic " + b64encode(b"local-connect-key:new").decode(),
+    }
+    aws.put_secret("sessionm", rotated)
+    clock.now += REFRESH_INTERVAL_SECONDS
 
-        client.add_tags(Member("external_id", "loyal-1"), ["after"], 60, TIMEOUTS)
-        offers = client.get_user_offers("member-1", culture="en-US", skip=0, take=1, timeouts=TIMEOUTS)
+    client.add_tags(Member("external_id", "loyal-1"), ["after"], 60, TIMEOUTS)
+    offers = client.get_user_offers("member-1", culture="en-US", skip=0, take=1, timeouts=TIMEOUTS)
 
     assert set(sessionm.tags_of("member-1")) == {"before", "after"}
     assert offers["user_id"] == "member-1"
@@ -78,18 +78,17 @@ def test_many_calls_that_meet_a_401_read_the_secret_once_and_all_succeed(
 ) -> None:
     _, braze = vendors
     secret = Secret(clients.secretsmanager(), aws.secret_id("braze"), BrazeCredentials, clock=clock)
-    with pooled_session(16) as session:
-        client = Braze(Transport("Braze", braze.url, session), secret)
-        client.segment_sizes("segment-1", length=1, ending_at=None, timeouts=TIMEOUTS)
-        braze.rotate_credentials(api_key="new-key")
-        aws.put_secret("braze", {"rest_api_key": "new-key"})
-        clock.now += REFRESH_INTERVAL_SECONDS
+    client = Braze(Transport("Braze", braze.url, connections=16), secret)
+    client.segment_sizes("segment-1", length=1, ending_at=None, timeouts=TIMEOUTS)
+    braze.rotate_credentials(api_key="new-key")
+    aws.put_secret("braze", {"rest_api_key": "new-key"})
+    clock.now += REFRESH_INTERVAL_SECONDS
 
-        def ask(_: int) -> int:
-            return len(client.segment_sizes("segment-1", length=1, ending_at=None, timeouts=TIMEOUTS))
+    def ask(_: int) -> int:
+        return len(client.segment_sizes("segment-1", length=1, ending_at=None, timeouts=TIMEOUTS))
 
-        with ThreadPoolExecutor(16) as threads:
-            assert list(threads.map(ask, range(64))) == [1] * 64
+    with ThreadPoolExecutor(16) as threads:
+        assert list(threads.map(ask, range(64))) == [1] * 64
 
     assert faulty_aws.calls == ["GetSecretValue"] * 2
 
@@ -100,11 +99,10 @@ def test_a_credential_that_stays_wrong_is_refused_without_a_storm(
     _, braze = vendors
     secret = Secret(clients.secretsmanager(), aws.secret_id("braze"), BrazeCredentials, clock=clock)
     braze.rotate_credentials(api_key="a-key-nobody-put-into-the-secret")
-    with pooled_session(4) as session:
-        client = Braze(Transport("Braze", braze.url, session), secret)
-        for _ in range(10):
-            with pytest.raises(UpstreamUnauthorized):
-                client.segment_sizes("segment-1", length=1, ending_at=None, timeouts=TIMEOUTS)
+    client = Braze(Transport("Braze", braze.url, connections=16), secret)
+    for _ in range(10):
+        with pytest.raises(UpstreamUnauthorized):
+            client.segment_sizes("segment-1", length=1, ending_at=None, timeouts=TIMEOUTS)
 
     assert faulty_aws.calls == ["GetSecretValue"]
     assert len(braze.requests()) == 10, "one call each: the secret had nothing newer"

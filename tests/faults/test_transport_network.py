@@ -5,13 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import requests
+from urllib3 import HTTPConnectionPool
 
-from clients.transport import IDLE_SECONDS, Reply, Timeouts, Transport, pooled_session
+from clients.transport import IDLE_SECONDS, Reply, Timeouts, Transport
 from infra.local.simulators import Garbage, HangAfterAccept, Reset, ResetMidBody, SessionmSimulator, SlowBody, Status
 from shared.errors import UpstreamError, UpstreamGarbled, UpstreamUnknown, UpstreamUnreachable
 from tests.integration.support.sockets import (
@@ -28,56 +28,50 @@ QUICK = Timeouts(0.3, 0.3)
 SECRET = "Bearer marked-as-a-secret"
 
 
-@pytest.fixture
-def session() -> Iterator[requests.Session]:
-    with pooled_session(4) as session:
-        yield session
-
-
-def send(url: str, session: requests.Session, timeouts: Timeouts = QUICK, path: str = "/tags") -> Reply:
-    return Transport("Braze", url, session).send(
+def send(url: str, timeouts: Timeouts = QUICK, path: str = "/tags") -> Reply:
+    return Transport("Braze", url, connections=4).send(
         "POST", path, authorization=SECRET, timeouts=timeouts, body={"member": "marked-member"}
     )
 
 
-def failure(url: str, session: requests.Session) -> UpstreamError:
+def failure(url: str) -> UpstreamError:
     with pytest.raises(UpstreamError) as error:
-        send(url, session)
+        send(url)
     assert "marked" not in str(error.value)
     return error.value
 
 
-def test_a_refused_connection_sent_nothing(session: requests.Session) -> None:
-    assert isinstance(failure(f"http://127.0.0.1:{closed_port()}", session), UpstreamUnreachable)
+def test_a_refused_connection_sent_nothing() -> None:
+    assert isinstance(failure(f"http://127.0.0.1:{closed_port()}"), UpstreamUnreachable)
 
 
-def test_a_name_that_does_not_resolve_sent_nothing(session: requests.Session) -> None:
-    assert isinstance(failure("http://vendor.invalid", session), UpstreamUnreachable)
+def test_a_name_that_does_not_resolve_sent_nothing() -> None:
+    assert isinstance(failure("http://vendor.invalid"), UpstreamUnreachable)
 
 
-def test_a_connection_that_is_never_accepted_sent_nothing(session: requests.Session) -> None:
+def test_a_connection_that_is_never_accepted_sent_nothing() -> None:
     with not_accepting() as url:
-        assert isinstance(failure(url, session), UpstreamUnreachable)
+        assert isinstance(failure(url), UpstreamUnreachable)
 
 
-def test_a_certificate_nobody_trusts_gets_no_request(session: requests.Session, tmp_path: Path) -> None:
+def test_a_certificate_nobody_trusts_gets_no_request(tmp_path: Path) -> None:
     received: list[bytes] = []
 
     with serving(lambda connection: received.append(read_request(connection)), self_signed(tmp_path)) as url:
-        assert isinstance(failure(url, session), UpstreamUnreachable)
+        assert isinstance(failure(url), UpstreamUnreachable)
     assert received == []
 
 
-def test_an_address_that_is_none_sent_nothing(session: requests.Session) -> None:
-    assert isinstance(failure("http://[::1", session), UpstreamUnreachable)
+def test_an_address_that_is_none_sent_nothing() -> None:
+    assert isinstance(failure("http://[::1"), UpstreamUnreachable)
 
 
-def test_a_server_that_speaks_no_tls_is_an_error_of_the_vendor(session: requests.Session) -> None:
+def test_a_server_that_speaks_no_tls_is_an_error_of_the_vendor() -> None:
     with serving(lambda connection: connection.sendall(b"220 mail\r\n")) as url:
-        assert isinstance(failure(url.replace("http:", "https:"), session), UpstreamError)
+        assert isinstance(failure(url.replace("http:", "https:")), UpstreamError)
 
 
-def test_an_answer_that_does_not_come_in_time_leaves_open_what_happened(session: requests.Session) -> None:
+def test_an_answer_that_does_not_come_in_time_leaves_open_what_happened() -> None:
     done = threading.Event()
 
     def hang(connection: socket.socket) -> None:
@@ -86,7 +80,7 @@ def test_an_answer_that_does_not_come_in_time_leaves_open_what_happened(session:
 
     with serving(hang) as url:
         started = time.perf_counter()
-        assert isinstance(failure(url, session), UpstreamUnknown)
+        assert isinstance(failure(url), UpstreamUnknown)
         assert time.perf_counter() - started < 2
         done.set()
 
@@ -104,9 +98,7 @@ def test_an_answer_that_does_not_come_in_time_leaves_open_what_happened(session:
     ],
 )
 @pytest.mark.parametrize("by_reset", [False, True])
-def test_an_answer_cut_short_or_garbled_on_the_wire_leaves_open_what_happened(
-    session: requests.Session, cut_short: bytes, by_reset: bool
-) -> None:
+def test_an_answer_cut_short_or_garbled_on_the_wire_leaves_open_what_happened(cut_short: bytes, by_reset: bool) -> None:
     def script(connection: socket.socket) -> None:
         read_request(connection)
         connection.sendall(cut_short)
@@ -115,50 +107,46 @@ def test_an_answer_cut_short_or_garbled_on_the_wire_leaves_open_what_happened(
             reset(connection)
 
     with serving(script) as url:
-        assert isinstance(failure(url, session), UpstreamUnknown)
+        assert isinstance(failure(url), UpstreamUnknown)
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nContent-Le"])
-def test_a_head_cut_short_is_never_a_success(session: requests.Session, head: bytes) -> None:
+def test_a_head_cut_short_is_never_a_success(head: bytes) -> None:
     def script(connection: socket.socket) -> None:
         read_request(connection)
         connection.sendall(head)
 
     with serving(script) as url, pytest.raises(UpstreamGarbled):
-        send(url, session).json("Braze")
+        send(url).json("Braze")
 
 
 @pytest.mark.parametrize("fault", [Reset(), ResetMidBody(), HangAfterAccept(0.05), SlowBody(30)])
-def test_a_vendor_that_breaks_off_leaves_open_what_happened(
-    sessionm: SessionmSimulator, session: requests.Session, fault: Reset
-) -> None:
+def test_a_vendor_that_breaks_off_leaves_open_what_happened(sessionm: SessionmSimulator, fault: Reset) -> None:
     sessionm.faults.add("POST /*", fault)
 
-    assert isinstance(failure(sessionm.url, session), UpstreamUnknown)
+    assert isinstance(failure(sessionm.url), UpstreamUnknown)
 
 
-def test_a_body_that_is_no_json_is_an_answer_all_the_same(
-    sessionm: SessionmSimulator, session: requests.Session
-) -> None:
+def test_a_body_that_is_no_json_is_an_answer_all_the_same(sessionm: SessionmSimulator) -> None:
     sessionm.faults.add("POST /*", Garbage())
 
-    reply = send(sessionm.url, session)
+    reply = send(sessionm.url)
 
     assert reply.status == 200
     with pytest.raises(UpstreamGarbled):
         reply.json("Braze")
 
 
-def test_a_redirect_is_not_followed(sessionm: SessionmSimulator, session: requests.Session) -> None:
+def test_a_redirect_is_not_followed(sessionm: SessionmSimulator) -> None:
     sessionm.faults.add("POST /tags", Status(302))
 
-    reply = send(sessionm.url, session)
+    reply = send(sessionm.url)
 
     assert (reply.status, reply.headers["location"]) == (302, "/elsewhere")
     assert len(sessionm.requests()) == 1
 
 
-def test_an_answer_too_large_is_not_read_to_its_end(session: requests.Session) -> None:
+def test_an_answer_too_large_is_not_read_to_its_end() -> None:
     def endless(connection: socket.socket) -> None:
         read_request(connection)
         connection.sendall(answer(b"", length=10**9))
@@ -166,12 +154,12 @@ def test_an_answer_too_large_is_not_read_to_its_end(session: requests.Session) -
             connection.sendall(b" " * 65_536)
 
     with serving(endless) as url:
-        transport = Transport("Braze", url, session, max_answer_bytes=100_000)
+        transport = Transport("Braze", url, connections=4, max_answer_bytes=100_000)
         with pytest.raises(UpstreamGarbled, match="exceeds 100000 bytes"):
             transport.send("GET", "/", authorization=SECRET, timeouts=QUICK)
 
 
-def test_a_request_carries_what_it_must_and_no_more(session: requests.Session) -> None:
+def test_a_request_carries_what_it_must_and_no_more() -> None:
     received: list[bytes] = []
 
     def script(connection: socket.socket) -> None:
@@ -179,7 +167,7 @@ def test_a_request_carries_what_it_must_and_no_more(session: requests.Session) -
         connection.sendall(answer(b"{}"))
 
     with serving(script) as url:
-        Transport("Braze", url + "/", session).send(
+        Transport("Braze", url + "/", connections=4).send(
             "POST", "/a%2Fb", authorization=SECRET, timeouts=QUICK, body=b'{"as": "it is"}', query={"q": "a b&c"}
         )
 
@@ -190,12 +178,10 @@ def test_a_request_carries_what_it_must_and_no_more(session: requests.Session) -
     assert body == b'{"as": "it is"}'
 
 
-def test_a_proxy_in_the_environment_is_not_used(
-    sessionm: SessionmSimulator, monkeypatch: pytest.MonkeyPatch, session: requests.Session
-) -> None:
+def test_a_proxy_in_the_environment_is_not_used(sessionm: SessionmSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port()}")
 
-    assert send(sessionm.url, session).status == 404
+    assert send(sessionm.url).status == 404
 
 
 class Connections:
@@ -211,53 +197,55 @@ class Connections:
 
 
 @pytest.mark.parametrize(("pause", "connections"), [(IDLE_SECONDS - 1, 1), (IDLE_SECONDS + 1, 2)])
-def test_a_connection_is_used_again_unless_it_idled_too_long(
-    session: requests.Session, pause: float, connections: int
-) -> None:
+def test_a_connection_is_used_again_unless_it_idled_too_long(pause: float, connections: int) -> None:
     now = 1_000.0
     counted = Connections()
 
     with serving(counted) as url:
-        transport = Transport("Braze", url, session, clock=lambda: now)
+        transport = Transport("Braze", url, connections=4, clock=lambda: now)
         transport.send("GET", "/", authorization=SECRET, timeouts=QUICK)
         now += pause
         transport.send("GET", "/", authorization=SECRET, timeouts=QUICK)
-        session.close()
 
     assert counted.count == connections
 
 
-class SlowToClose(requests.Session):
-    """Counts how often its connections are dropped."""
+class Pools:
+    """Opens pools, and closes them slowly."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.closings = 0
+        self.opened = 0
+        self.closed = 0
 
-    def close(self) -> None:
-        self.closings += 1
-        time.sleep(0.05)
-        super().close()
+    def __call__(self, base_url: str, connections: int) -> HTTPConnectionPool:
+        counts = self
+        host, _, port = base_url.removeprefix("http://").partition(":")
+
+        class SlowToClose(HTTPConnectionPool):
+            def close(self) -> None:
+                counts.closed += 1
+                time.sleep(0.05)
+                super().close()
+
+        counts.opened += 1
+        return SlowToClose(host, int(port), maxsize=connections)
 
 
 def test_an_idle_pool_is_dropped_once_however_many_threads_come_back_to_it() -> None:
-    session, now = SlowToClose(), 1_000.0
+    pools, now = Pools(), 1_000.0
     gate = threading.Barrier(4)
 
     with serving(Connections()) as url:
-        transport = Transport("Braze", url, session, clock=lambda: now)
+        transport = Transport("Braze", url, connections=4, clock=lambda: now, open_pool=pools)
+        transport.send("GET", "/", authorization=SECRET, timeouts=Timeouts(2, 2))
         now += IDLE_SECONDS + 1
 
         def work() -> None:
             gate.wait(5)
             transport.send("GET", "/", authorization=SECRET, timeouts=Timeouts(2, 2))
 
-        threads = [threading.Thread(target=work) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        closings = session.closings
-        session.close()
+        with ThreadPoolExecutor(4) as threads:
+            for done in [threads.submit(work) for _ in range(4)]:
+                done.result()
 
-    assert closings == 1
+    assert (pools.opened, pools.closed) == (2, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import boto3
-import requests  # noqa: F401
+import urllib3  # noqa: F401
 
 client = boto3.client("secretsmanager")
 
