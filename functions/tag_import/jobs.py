@@ -115,7 +115,10 @@ class ReadBack(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Times are epoch seconds, 0 when not yet. `lease_until` keeps a second worker away while one is at it."""
+    """Times are epoch seconds, 0 when not yet. `lease_until` keeps a second worker away while one is at it.
+
+    `lease_holder` names the message that worker has in hand.
+    """
 
     import_id: str
     state: JobState
@@ -133,6 +136,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     leavers_file: str = ""
     read_back: ReadBack | None = None
     lease_until: float = 0.0
+    lease_holder: str = ""
     version: int = 0
 
 
@@ -194,14 +198,15 @@ class Jobs:
                 raise Outdated("another worker has gone on with this import") from None
         return saved
 
-    def lease(self, job: Job, seconds: float) -> Job:
+    def lease(self, job: Job, seconds: float, holder: str) -> Job:
         """Takes the job in hand for so long; saving it with another `lease_until` prolongs or ends that.
 
-        Raises `InProgress`, with the time left, while another worker has it.
+        Raises `InProgress`, with the time left, while another message's worker has it. The same message may take it
+        again: it was hidden for as long as its worker lived.
         """
         now = self.clock()
-        if job.lease_until > now:
+        if job.lease_until > now and job.lease_holder != holder:
             error = InProgress("another worker has this import in hand")
             error.retry_after_seconds = job.lease_until - now
             raise error
-        return self.save(msgspec.structs.replace(job, lease_until=now + seconds))
+        return self.save(msgspec.structs.replace(job, lease_until=now + seconds, lease_holder=holder))

@@ -84,7 +84,7 @@ class Worker:
             logger.warning("no such import", message_id=message.id)
             return None
         try:
-            self._go_on(self._jobs.lease(job, _STEP_SECONDS), message, deadline)
+            self._go_on(self._jobs.lease(job, _STEP_SECONDS, message.id), message, deadline)
             return None
         except Later as later:
             self._release(job.import_id)

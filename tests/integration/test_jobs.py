@@ -56,19 +56,24 @@ def test_who_looked_before_another_wrote_may_not_write(aws: Aws) -> None:
 
 
 def test_a_leased_job_is_left_alone_until_the_lease_ends(aws: Aws) -> None:
-    leased = jobs_of(aws).lease(jobs_of(aws).save(JOB), 120)
+    leased = jobs_of(aws).lease(jobs_of(aws).save(JOB), 120, "message-1")
 
     with pytest.raises(InProgress) as caught:
-        jobs_of(aws, NOW + 20).lease(leased, 120)
+        jobs_of(aws, NOW + 20).lease(leased, 120, "message-2")
     assert caught.value.retry_after_seconds == 100
-    assert jobs_of(aws, NOW + 121).lease(leased, 60).lease_until == NOW + 181
+    assert jobs_of(aws, NOW + 121).lease(leased, 60, "message-2").lease_until == NOW + 181
 
 
 def test_of_two_workers_that_reach_for_a_lease_one_gets_it(aws: Aws) -> None:
     job = jobs_of(aws).save(JOB)
-    jobs_of(aws).lease(job, 120)
+    jobs_of(aws).lease(job, 120, "message-1")
     with pytest.raises(Outdated):
-        jobs_of(aws).lease(job, 120)
+        jobs_of(aws).lease(job, 120, "message-2")
+
+
+def test_a_message_that_came_back_takes_the_lease_of_its_dead_worker(aws: Aws) -> None:
+    leased = jobs_of(aws).lease(jobs_of(aws).save(JOB), 120, "message-1")
+    assert jobs_of(aws, NOW + 5).lease(leased, 120, "message-1").lease_until == NOW + 125
 
 
 def test_a_table_that_cannot_be_asked_is_said_so(aws: Aws, faulty_aws: FaultyAws) -> None:
