@@ -13,7 +13,7 @@ unexport VIRTUAL_ENV
 PY := .venv/bin/python
 CHECKED := functions infra tests
 
-.PHONY: help demo run test check format bench build deploy requirements sam-demo clean environment
+.PHONY: help demo run test check format bench build deploy requirements sam-demo clean environment import redrive failures
 
 help: ## print this list
 	@sed -n 's/^\([a-z%<>-]*\):.*## \(.*\)/\1|\2/p' Makefile | sed "s/%/FUNCTION/" | \
@@ -27,6 +27,16 @@ run: environment ## keep the bundle running on this machine
 
 sam-demo: environment ## the demo's calls through sam local (needs Docker)
 	@$(PY) -m infra.local sam-demo
+
+# What these are told (FILE=..., QUEUE=...) reaches them as environment variables, as make does with its arguments.
+import: environment ## tags from a file: FILE=members.csv TAG=gold TTL=30d
+	@$(PY) -m infra.tag_import
+
+failures: environment ## the rows of an import that were not sent: IMPORT=webhook-2026-11-22
+	@PYTHONPATH=functions $(PY) -m infra.failures
+
+redrive: environment ## try again what was given up: QUEUE=tag, bulk-tag, import or trigger; DRY=yes counts
+	@$(PY) -m infra.redrive
 
 invoke-%: environment ## one function with its example event, as in make invoke-wallet
 	@$(PY) -m infra.local invoke $*
