@@ -1,143 +1,237 @@
-"""A CSV of tags, line by line: each line is a row to send or a refusal that says why, and none is passed over.
+"""Rows out of CSV. A line that cannot be sent becomes a refusal that says why, and none is passed over.
 
-The header names the columns, in any order and case: `user_id` or `external_id` (or both, one filled per line), `tags`
-(several separated by |), `ttl` in seconds, and `counter` (true) for rows without ttl. Other columns are ignored.
+A million lines have few different tags and times to live, so what cells mean is found out once for each text; and a
+line without surprises is a split, a look-up and a match. Blocks with quotes in them go through the csv module, where a
+quote that is never closed costs its own line and no other.
 """
 
 from __future__ import annotations
 
 import csv
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
 
+import msgspec
+
+from clients.vocabulary import Member, MemberKind
 from shared.errors import InvalidInput
+from shared.outcomes import State
 from shared.validation import convert
-from tag_import.rows import MemberFields, Row, member_row
+from tag_import.formats import Layout, is_true, tags_of
+from tag_import.jobs import Options
+from tag_import.records import IS_ID, LISTED_CHARACTERS, UNDECODABLE, Accept, Refuse
+from tag_import.rows import Label, MemberFields, TagFields, label_of, member_of, ttl_seconds_of
 
-_KNOWN_COLUMNS = frozenset({"user_id", "external_id", "tags", "ttl", "counter"})
-_TRUE = frozenset({"true", "yes", "1"})
-_FALSE = frozenset({"false", "no", "0", ""})
 # Longer than a hundred tags of the longest name; a quote that is never closed swallows no more than this.
 _LONGEST_FIELD = 65_536
 
-_UNDECODABLE = "\ufffd"
+# So many characters of cells are remembered with what they mean, then forgotten together.
+_REMEMBERED_CHARACTERS = 1_048_576
+_REMEMBERED_OVERHEAD = 200
+
+_LABEL_FIELDS = ("tags", "ttl", "counter")
 
 
-class UnreadableFile(InvalidInput):
-    """Nothing in the file can be read as rows; the message says why and what to do."""
+class _Fault(msgspec.Struct, frozen=True):
+    """Why a row cannot be sent."""
 
-    code = "unreadable_file"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A line that cannot be sent. `cells` is the line as it was read."""
-
-    line: int
     code: str
     reason: str
-    cells: Sequence[str]
+
+    @classmethod
+    def of(cls, error: InvalidInput) -> _Fault:
+        return cls(error.code, f"{error.field}: {error.message}. {error.hint}")
+
+
+_NOT_UTF_8 = _Fault("not_utf8", "line: not UTF-8. Save the file as UTF-8, or announce its encoding.")
+
+
+class CsvRows:
+    """Reads the rows of one file; `Records` says how. Its header is in `layout` and in none of the blocks."""
+
+    def __init__(self, layout: Layout, options: Options, accept: Accept, refuse: Refuse) -> None:
+        csv.field_size_limit(_LONGEST_FIELD)
+        self._accept = accept
+        self._refuse = refuse
+        self._delimiter = layout.delimiter
+        self._columns = layout.columns
+        self._options = options
+        self._meanings: dict[tuple[MemberKind, str, str, str], Label | _Fault] = {}
+        self._by_cells: dict[Any, Label] = {}
+        self._remembered = 0
+        kinds = [kind for kind in IS_ID if kind in layout.columns]
+        self._only_kind: MemberKind | None = kinds[0] if len(kinds) == 1 else None
+        label_columns = [layout.columns[name] for name in _LABEL_FIELDS if name in layout.columns]
+        self._last_column = max(layout.columns.values())
+        self._label_cells: Callable[[Sequence[str]], Any] = itemgetter(*label_columns) if label_columns else _nothing
+
+    def take(self, block: bytes, line: int, is_last: bool, is_stuck: bool, /) -> tuple[int, int]:
+        if b'"' in block:
+            lines = _Lines(block.splitlines(keepends=True), line)
+            self._each(self._with_quotes(lines, is_last, is_stuck))
+            return lines.taken_bytes, lines.number
+        text = block.decode("utf-8", "replace")
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        plain = text.removesuffix("\n").split("\n")
+        delimiter = self._delimiter
+        self._each(enumerate((each.split(delimiter) for each in plain), line))
+        return len(block), line + len(plain)
+
+    def _with_quotes(self, lines: _Lines, is_last: bool, is_stuck: bool) -> Iterator[tuple[int, list[str]]]:
+        reader = self._reader(lines)
+        while True:
+            line, is_first = lines.number, not lines.taken_bytes
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                if lines.are_over and not is_last and not (is_stuck and is_first):
+                    return
+                broken = lines.take_only_the_first().rstrip("\r\n")
+                reason = f"this line cannot be read as CSV: {error}"
+                self._refuse(line, {"text": broken[:LISTED_CHARACTERS]}, State.FAILED, "invalid_csv", reason)
+                reader = self._reader(lines)
+                continue
+            lines.take()
+            yield line, cells
+
+    def _reader(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        return csv.reader(lines, delimiter=self._delimiter, strict=True, skipinitialspace=True)
+
+    def _each(self, records: Iterable[tuple[int, list[str]]]) -> None:
+        kind = self._only_kind
+        if kind is None:
+            for line, cells in records:
+                self._carefully(line, cells)
+            return
+        accept, by_cells, label_cells = self._accept, self._by_cells, self._label_cells
+        is_id, position = IS_ID[kind], self._columns[kind]
+        for line, cells in records:
+            try:
+                label = by_cells[label_cells(cells)]
+                member_id = cells[position]
+            except LookupError:
+                self._carefully(line, cells)
+                continue
+            if is_id(member_id):
+                accept(line, member_id, label)
+            else:
+                self._carefully(line, cells)
+
+    def _carefully(self, line: int, cells: Sequence[str]) -> None:
+        """The same for any record, at leisure."""
+        if not any(map(str.strip, cells)):
+            return
+        read = {name: cells[at].strip() for name, at in self._columns.items() if at < len(cells)}
+        user_id, external_id = read.get("user_id", ""), read.get("external_id", "")
+        tags, ttl, counter = (read.get(name, "") for name in _LABEL_FIELDS)
+        if UNDECODABLE in user_id + external_id + tags:
+            self._refuse_row(line, read, _NOT_UTF_8)
+            return
+        try:
+            member = _member(user_id, external_id)
+        except InvalidInput as error:
+            self._refuse_row(line, read, _Fault.of(error))
+            return
+        label = self._label(member.kind, tags, ttl, counter)
+        if isinstance(label, _Fault):
+            self._refuse_row(line, read, label)
+            return
+        if self._only_kind and len(cells) > self._last_column:
+            self._make_room(sum(map(len, cells)))
+            self._by_cells[self._label_cells(cells)] = label
+        self._accept(line, member.id, label)
+
+    def _label(self, kind: MemberKind, tags: str, ttl: str, counter: str) -> Label | _Fault:
+        cells = kind, tags, ttl, counter
+        found = self._meanings.get(cells)
+        if found is None:
+            self._make_room(sum(map(len, cells)))
+            try:
+                found = self._found_out(kind, tags, ttl, counter)
+            except InvalidInput as error:
+                found = _Fault.of(error)
+            self._meanings[cells] = found
+        return found
+
+    def _make_room(self, characters: int) -> None:
+        if self._remembered > _REMEMBERED_CHARACTERS:
+            self._meanings.clear()
+            self._by_cells.clear()
+            self._remembered = 0
+        self._remembered += characters + _REMEMBERED_OVERHEAD
+
+    def _found_out(self, kind: MemberKind, tags: str, ttl: str, counter: str) -> Label:
+        """What holds for the import holds where the line says nothing itself."""
+        announced = self._options
+        counts = is_true(counter)
+        ttl_seconds = ttl_seconds_of(ttl) if ttl else None
+        if not ttl and not counter:
+            counts, ttl_seconds = announced.counter, announced.ttl_seconds
+        every_tag = tags_of(tags) or list(announced.tags)
+        return label_of(convert({"tags": every_tag, "ttl": ttl_seconds, "counter": counts}, TagFields), kind)
+
+    def _refuse_row(self, line: int, read: Mapping[str, str], fault: _Fault) -> None:
+        """Blank cells are filled with what was announced, so that the failure file can be imported by itself."""
+        announced = self._options
+        cells = dict(read)
+        cells["tags"] = cells.get("tags") or "|".join(announced.tags)
+        if not cells.get("ttl") and not cells.get("counter"):
+            cells["ttl"] = "" if announced.ttl_seconds is None else str(announced.ttl_seconds)
+            cells["counter"] = "true" if announced.counter else ""
+        self._refuse(line, cells, State.FAILED, fault.code, fault.reason)
 
 
 class _Lines:
-    """Lines of a file, of which those that an unclosed quote swallowed can be read again."""
+    """Lines of a block, of which those that an unclosed quote swallowed can be read again.
 
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._lines = iter(lines)
-        self._taken: list[str] = []
-        self._again: deque[str] = deque()
-        self.number = 0
+    `number` is that of the first line not taken yet.
+    """
+
+    def __init__(self, lines: Sequence[bytes], number: int) -> None:
+        self._lines = lines
+        self._first = 0
+        self._next = 0
+        self.number = number
+        self.taken_bytes = 0
+        self.are_over = False
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = self._again.popleft() if self._again else next(self._lines)
-        self._taken.append(line)
-        return line
+        if self._next == len(self._lines):
+            self.are_over = True
+            raise StopIteration
+        line = self._lines[self._next]
+        self._next += 1
+        return line.decode("utf-8", "replace")
 
-    def begin_record(self) -> None:
-        """What was taken is done with; `number` becomes that of the last line taken."""
-        self.number += len(self._taken)
-        self._taken.clear()
+    def take(self) -> None:
+        """What has been read is done with."""
+        self.taken_bytes += sum(map(len, self._lines[self._first : self._next]))
+        self.number += self._next - self._first
+        self._first = self._next
 
-    def give_back_all_but_the_first(self) -> str:
-        """Returns the first line taken for this record; the others come again."""
-        first, *others = self._taken
-        self._again.extendleft(reversed(others))
-        self._taken = [first]
-        return first
-
-
-def read_rows(text: Iterable[str], import_id: str) -> Iterator[Row | Refusal]:
-    """Rows and refusals in the order of the file, from text lines that keep their ends.
-
-    Raises `UnreadableFile` when the header does not name a member and tags; never after the first line was yielded.
-    """
-    csv.field_size_limit(_LONGEST_FIELD)
-    lines = _Lines(text)
-    reader = csv.reader(lines, strict=True)
-    columns = _columns(reader)
-    while True:
-        lines.begin_record()
-        line = lines.number + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            broken = lines.give_back_all_but_the_first().rstrip("\r\n")
-            yield Refusal(line, "invalid_csv", f"this line cannot be read as CSV: {error}", (broken,))
-            reader = csv.reader(lines, strict=True)
-            continue
-        if any(cell.strip() for cell in cells):
-            yield _row_or_refusal(line, cells, columns, import_id)
+    def take_only_the_first(self) -> str:
+        """Returns the first line read since; the others come again."""
+        self._next = self._first + 1
+        self.are_over = False
+        self.take()
+        return self._lines[self._first - 1].decode("utf-8", "replace")
 
 
-def _columns(reader: Iterator[list[str]]) -> Mapping[str, int]:
-    try:
-        header = next(reader)
-    except StopIteration:
-        raise UnreadableFile("the file is empty; its first line must name the columns") from None
-    except csv.Error as error:
-        raise UnreadableFile(f"the first line is not CSV: {error}") from None
-    names = [cell.strip().lower() for cell in header]
-    columns = {name: position for position, name in enumerate(names) if name in _KNOWN_COLUMNS}
-    if not {"user_id", "external_id"} & columns.keys() or "tags" not in columns:
-        raise UnreadableFile(
-            "the first line must name the columns user_id (or external_id), tags and ttl, separated by commas"
-        )
-    if len(columns) < sum(name in _KNOWN_COLUMNS for name in names):
-        raise UnreadableFile("the first line names a column twice")
-    return columns
+def _member(user_id: str, external_id: str) -> Member:
+    if bool(user_id) != bool(external_id):
+        member = Member("user_id", user_id) if user_id else Member("external_id", external_id)
+        if IS_ID[member.kind](member.id):
+            return member
+    ids = {"user_id": user_id or None, "external_id": external_id or None}
+    return member_of(convert(ids | {"tags": ["any"]}, MemberFields))
 
 
-def _row_or_refusal(line: int, cells: Sequence[str], columns: Mapping[str, int], import_id: str) -> Row | Refusal:
-    def cell(name: str) -> str:
-        position = columns.get(name, len(cells))
-        return cells[position].strip() if position < len(cells) else ""
-
-    try:
-        fields = convert(
-            _fields(cell("user_id"), cell("external_id"), cell("tags"), cell("ttl"), cell("counter")), MemberFields
-        )
-        return member_row(fields, ref=f"{line:012d}", once=f"{import_id}/{line}")
-    except InvalidInput as error:
-        return Refusal(line, error.code, f"{error.field}: {error.message}. {error.hint}", cells)
-
-
-def _fields(user_id: str, external_id: str, tags: str, ttl: str, counter: str) -> dict[str, object]:
-    if _UNDECODABLE in user_id + external_id + tags:
-        raise InvalidInput("not UTF-8", code="not_utf8", field="line", hint="Save the file as UTF-8.")
-    if counter.lower() not in _TRUE | _FALSE:
-        raise InvalidInput("expected true or false", field="counter", hint="Give true, or leave it empty.")
-    # A number that is none stays text, so that the rule of the field answers for it.
-    whole_ttl: int | str | None = int(ttl) if ttl.isascii() and ttl.isdigit() and len(ttl) < 16 else (ttl or None)
-    return {
-        "user_id": user_id or None,
-        "external_id": external_id or None,
-        "tags": [tag.strip() for tag in tags.split("|")] if tags else [],
-        "ttl": whole_ttl,
-        "counter": counter.lower() in _TRUE,
-    }
+def _nothing(_: Sequence[str]) -> tuple[()]:
+    return ()
