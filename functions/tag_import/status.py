@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from tag_import.verdicts import Tally, Verdicts
 
 _LINK_SECONDS = 3600
 _WEBHOOK_DAY = "webhook-%Y-%m-%d"
+_IMPORT_ID = re.compile(r"[a-z]+-[0-9a-f-]{1,64}\Z")
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +65,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
 
     def status(request: Request) -> Answer:
         import_id = request.path["import_id"]
-        job = jobs.find(import_id)
+        job = jobs.find(import_id) if _IMPORT_ID.match(import_id) else None
         if job is not None:
             return Answer(200, status_of(job, verdicts.tally(import_id), clock(), link))
         if _is_webhook_day(import_id):

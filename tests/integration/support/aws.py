@@ -110,7 +110,7 @@ class Aws:
 
     def queue_url(self, which: str) -> str:
         name = f"{self.name}-{which}"
-        if self._is_new(name):
+        if self._is_new(f"queue {name}"):
             self.sqs.create_queue(QueueName=name)
         return f"{self.url}/123456789012/{name}"
 
