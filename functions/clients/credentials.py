@@ -1,4 +1,4 @@
-"""Where a client gets its credentials from, and the one rule for a vendor's 401."""
+"""Where a client gets its credentials from, and what a vendor's 401 does to them."""
 
 from __future__ import annotations
 
@@ -32,4 +32,12 @@ def with_fresh_credentials(credentials: Credentials[Held], call: Callable[[Held]
         renewed = credentials.refreshed()
         if renewed != held:
             return call(renewed)
+    return reply
+
+
+def noting_a_401(credentials: Credentials[Held], call: Callable[[Held], Reply]) -> Reply:
+    """Calls once. After a 401 credentials are read anew for the next call, which is the caller's to make."""
+    reply = call(credentials.current())
+    if reply.status == 401:
+        credentials.refreshed()
     return reply

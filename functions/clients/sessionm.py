@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from clients.credentials import Credentials, Token, with_fresh_credentials
+from clients.credentials import Credentials, Token, noting_a_401, with_fresh_credentials
 from clients.transport import Reply, Timeouts, Transport, path_of, raise_for_status
 from clients.vocabulary import Member
 from shared.errors import UpstreamError, UpstreamGarbled, UpstreamRefused, UpstreamUnauthorized, UpstreamUnavailable
@@ -56,6 +56,9 @@ class Sessionm:
 
         With `ttl_seconds` each tag expires that long from now, and repeating the call merely refreshes it. Without,
         each is a counter tag, and every call adds one. The unit of ttl is inferred from the vendor's sample value.
+
+        This is one request, also after a 401, so that a caller who keeps to a rate counts right: after
+        `UpstreamUnauthorized` another call goes out with credentials read anew.
         """
         body: dict[str, Any] = {"tags": list(tags)}
         if ttl_seconds is not None:
@@ -65,7 +68,7 @@ class Sessionm:
             path = _tags_path(credentials.core_api_key, member)
             return self._core.send("POST", path, body=body, authorization=credentials.core_basic(), timeouts=timeouts)
 
-        self._checked(self._core.upstream, call)
+        _check(self._core.upstream, noting_a_401(self._credentials, call))
 
     def tags_of(self, member: Member, timeouts: Timeouts) -> frozenset[str]:
         """The names of the tags a member has.
@@ -118,19 +121,23 @@ class Sessionm:
         return call
 
     def _checked(self, upstream: str, call: Callable[[SessionmCredentials], Reply]) -> dict[str, Any]:
-        reply = with_fresh_credentials(self._credentials, call)
-        raise_for_status(upstream, reply, refusal)
-        body = reply.json(upstream)
-        if body.get("status") == "ok":
-            return body
-        if body.get("status") != "error":
-            raise UpstreamGarbled(upstream, "the answer has no status")
-        code = error_code(body) or "unspecified"
-        if code in _VENDOR_FAILED:
-            raise UpstreamUnavailable(upstream, code)
-        if code in _CREDENTIAL_REFUSED:
-            raise UpstreamUnauthorized(upstream, code)
-        raise UpstreamRefused(upstream, code)
+        return _check(upstream, with_fresh_credentials(self._credentials, call))
+
+
+def _check(upstream: str, reply: Reply) -> dict[str, Any]:
+    """The body of an answer that says "ok"; raises the error that any other one is."""
+    raise_for_status(upstream, reply, refusal)
+    body = reply.json(upstream)
+    if body.get("status") == "ok":
+        return body
+    if body.get("status") != "error":
+        raise UpstreamGarbled(upstream, "the answer has no status")
+    code = error_code(body) or "unspecified"
+    if code in _VENDOR_FAILED:
+        raise UpstreamUnavailable(upstream, code)
+    if code in _CREDENTIAL_REFUSED:
+        raise UpstreamUnauthorized(upstream, code)
+    raise UpstreamRefused(upstream, code)
 
 
 def error_code(body: dict[str, Any]) -> str:

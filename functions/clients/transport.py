@@ -219,7 +219,7 @@ def raise_for_status(
     if status == 429:
         raise UpstreamThrottled(upstream, retry_after_seconds(reply.headers, clock()))
     if status in DID_NOTHING:
-        raise UpstreamUnavailable(upstream, f"status {status}")
+        raise UpstreamUnavailable(upstream, f"status {status}", overloaded=status == 503)
     if status >= 500:
         raise UpstreamUnknown(upstream, f"status {status}")
     if status in (401, 403):

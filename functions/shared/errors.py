@@ -124,7 +124,13 @@ class UpstreamThrottled(UpstreamError):
 
 
 class UpstreamUnavailable(UpstreamError):
+    """`overloaded` when the vendor said that it has too much to do (503)."""
+
     code = "upstream_unavailable"
+
+    def __init__(self, upstream: str, detail: str = "", *, overloaded: bool = False) -> None:
+        super().__init__(upstream, detail)
+        self.overloaded = overloaded
 
 
 class UpstreamUnauthorized(UpstreamError):

@@ -1,160 +1,191 @@
-"""From TagQueue to SessionM: many users at a time, each row to one outcome or back to the queue."""
+"""From the tag queues to SessionM: many members at a time, each row to one verdict or back to its queue.
+
+A message ends in one of three ways. All of its rows have their verdict: it is deleted. SessionM or a table of ours
+could not be had for some: it stays, hidden for longer each time, and is given up to the dead-letter queue after 40
+receives. Or there was no time to get to them: then it is replaced by a fresh copy of itself, because being slow is no
+reason to be given up. Copies and repeats do no harm, as rows that have their verdict are not sent again.
+"""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 import wiring
-from clients.sessionm import Sessionm
-from clients.transport import Timeouts
 from shared import aws
 from shared.config import Settings
 from shared.deadline import Deadline
-from shared.errors import (
-    BundleError,
-    DeadlineExceeded,
-    UpstreamGarbled,
-    UpstreamRefused,
-    UpstreamUnknown,
-)
+from shared.errors import StoreUnavailable
 from shared.ledger import Ledger
 from shared.observability import count, flush, logger
-from shared.outcomes import Outcome, State
-from shared.queues import Message, Queue, Staying, batch_response, messages_of
-from shared.retries import REPEATABLE, repeated
-from tag_import.imports import Imports
-from tag_import.rows import Parcel, Row
+from shared.outcomes import State
+from shared.queues import Message, Queue, Staying, batch_response, body_of, messages_of
+from shared.rate import Rate
+from tag_import.dispatch import Dispatch, Figures, Load
+from tag_import.jobs import Jobs, JobState
+from tag_import.pace import Pace
+from tag_import.rows import Parcel
+from tag_import.sender import Sender
+from tag_import.verdicts import Verdicts
 
-# SessionM answers in about 300 ms; ten seconds without an answer is an outage, not slowness.
-_TIMEOUTS = Timeouts(connect_seconds=3, read_seconds=10)
-
-# A row is begun only while this much of the function's time is left, enough to end it and to report.
+# A call is begun only while this much of the function's time is left, enough to end it and to write it down.
 _RESERVE_SECONDS = 30.0
 
-# Longer than any worker lives (template.yaml: 120 s), so that a lease that is over belongs to a dead one.
-_LEASE_SECONDS = 180.0
+# What came by HTTP has no job that could be complete.
+_WITHOUT_JOB = "webhook-"
 
 SqsHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
 
-class TagSender:
-    """Sends single rows; safe to use from many threads."""
+@dataclass(frozen=True)
+class Storage:
+    """What delivery reads and writes. `queue_of` gives the queue a message came from."""
 
-    def __init__(self, sessionm: Sessionm, ledger: Ledger) -> None:
-        self._sessionm = sessionm
-        self._ledger = ledger
-
-    def send(self, row: Row, deadline: Deadline) -> Outcome:
-        """The row's final outcome. Raises a `BundleError` when it has none yet and is to be tried again later."""
-        if deadline.passed():
-            raise DeadlineExceeded("the worker's time is up")
-        return self._send_expiring(row, deadline) if row.ttl_seconds is not None else self._send_counter(row)
-
-    def _send_expiring(self, row: Row, deadline: Deadline) -> Outcome:
-        try:
-            repeated(lambda: self._add_tags(row), REPEATABLE, deadline)
-        except UpstreamRefused as error:
-            return Outcome(State.FAILED, error.vendor_code)
-        return Outcome(State.SENT)
-
-    def _send_counter(self, row: Row) -> Outcome:
-        entry_id = f"tag#{row.once}"
-        settled = self._ledger.claim(entry_id, _LEASE_SECONDS)
-        if settled is not None:
-            return settled
-        try:
-            self._add_tags(row)
-            outcome = Outcome(State.SENT)
-        except (UpstreamUnknown, UpstreamGarbled) as error:
-            outcome = Outcome(State.UNKNOWN, error.code)
-        except UpstreamRefused as error:
-            outcome = Outcome(State.FAILED, error.vendor_code)
-        except BundleError:
-            self._ledger.release(entry_id)
-            raise
-        return self._ledger.settle(entry_id, outcome)
-
-    def _add_tags(self, row: Row) -> None:
-        self._sessionm.add_tags(row.member, row.tags, row.ttl_seconds, _TIMEOUTS)
+    verdicts: Verdicts
+    jobs: Jobs
+    imports: Queue
+    queue_of: Callable[[Message], Queue]
 
 
-def deliver(
-    messages: Sequence[Message], sender: TagSender, imports: Imports, threads: Executor, deadline: Deadline
-) -> list[Staying]:
-    """Sends every row of every message; returns the messages that must stay in the queue."""
-
-    def send(import_id: str, row: Row) -> Outcome:
-        outcome = sender.send(row, deadline)
-        if outcome.state is not State.SENT:
-            imports.refuse(import_id, row, outcome)
-        return outcome
-
-    readable, unreadable = _open(messages)
-    under_way = [
-        (message, [threads.submit(send, parcel.import_id, row) for row in parcel.rows]) for message, parcel in readable
+def deliver(messages: Sequence[Message], storage: Storage, dispatch: Dispatch) -> list[Staying]:
+    """Sends every row of every message that has no verdict; returns the messages that must stay in their queue."""
+    loads, staying = _opened(messages, storage)
+    dispatch.run(loads)
+    staying += [
+        Staying(message, load.error.retry_after_seconds)
+        for load in loads
+        if load.error is not None
+        for message in load.messages
     ]
-    staying = [Staying(message) for message in unreadable]
-    settled: Counter[State] = Counter()
-    postponed: Counter[str] = Counter()
-    for message, rows in under_way:
-        errors: list[BundleError] = []
-        for row in rows:
-            try:
-                settled[row.result().state] += 1
-            except BundleError as error:
-                errors.append(error)
-        if errors:
-            staying.append(Staying(message, max(error.retry_after_seconds for error in errors)))
-            postponed.update(error.code for error in errors)
-    _report(settled, postponed, unreadable)
+    staying += _replaced((load for load in loads if load.error is None and not load.settled), storage)
+    staying += _announced([load for load in loads if load.settled and load.error is None], storage)
     return staying
 
 
 def build(settings: Settings) -> SqsHandler:
     concurrency = settings.whole_number("TAG_DELIVERY_CONCURRENCY")
-    dynamodb = aws.dynamodb()
-    queue = Queue(aws.sqs(), settings.text("TAG_QUEUE_URL"))
-    imports = Imports(dynamodb, settings.text("IMPORTS_TABLE"), settings.whole_number("IMPORT_RETENTION_DAYS"))
-    sender = TagSender(
-        wiring.sessionm(settings, connections=concurrency), Ledger(dynamodb, settings.text("LEDGER_TABLE"))
+    calls_per_second = settings.whole_number("TAG_RATE_PER_SECOND")
+    retention_days = settings.whole_number("IMPORT_RETENTION_DAYS")
+    imports_table, cache_table = settings.text("IMPORTS_TABLE"), settings.text("CACHE_TABLE")
+    dynamodb, sqs = aws.dynamodb(), aws.sqs()
+    tags = Queue(sqs, settings.text("TAG_QUEUE_URL"))
+    bulk_tags, bulk_arn = Queue(sqs, settings.text("BULK_TAG_QUEUE_URL")), settings.text("BULK_TAG_QUEUE_ARN")
+    sender = Sender(wiring.sessionm(settings, connections=concurrency), Ledger(dynamodb, settings.text("LEDGER_TABLE")))
+    pace = Pace(concurrency)
+    storage = Storage(
+        Verdicts(dynamodb, imports_table, retention_days),
+        Jobs(dynamodb, imports_table, retention_days),
+        Queue(sqs, settings.text("IMPORT_QUEUE_URL")),
+        lambda message: bulk_tags if message.queue_arn == bulk_arn else tags,
     )
-    threads = ThreadPoolExecutor(concurrency, thread_name_prefix="row")
 
     def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
-        staying = deliver(messages_of(event), sender, imports, threads, deadline)
-        queue.postpone(staying)
-        flush()
+        rate = Rate(dynamodb, cache_table, "tags", calls_per_second)
+        dispatch = Dispatch(sender, storage.verdicts, pace, rate, deadline)
+        staying = deliver(messages_of(event), storage, dispatch)
+        for each in staying:
+            storage.queue_of(each.message).postpone([each])
+        _report(dispatch.figures, pace)
         return batch_response(staying)
 
     return handle
 
 
-def _open(messages: Sequence[Message]) -> tuple[list[tuple[Message, Parcel]], list[Message]]:
-    readable: list[tuple[Message, Parcel]] = []
-    unreadable: list[Message] = []
+def _opened(messages: Sequence[Message], storage: Storage) -> tuple[list[Load], list[Staying]]:
+    """The parcels of the messages, each once, and the messages that stay because theirs cannot be had."""
+    parcels: dict[tuple[str, str], Parcel] = {}
+    brought_by: dict[tuple[str, str], list[Message]] = {}
+    unreadable: list[Staying] = []
     for message in messages:
+        parcel = _parcel_in(message)
+        if parcel is None:
+            logger.error("unreadable message", message_id=message.id)
+            unreadable.append(Staying(message))
+            continue
+        parcels.setdefault((parcel.import_id, parcel.id), parcel)
+        brought_by.setdefault((parcel.import_id, parcel.id), []).append(message)
+    try:
+        settlings = storage.verdicts.open(list(parcels.values()))
+    except StoreUnavailable as error:
+        logger.warning("parcels not opened", detail=str(error))
+        return [], [Staying(message) for message in messages]
+    return [Load(settling, brought_by[key]) for key, settling in zip(parcels, settlings, strict=True)], unreadable
+
+
+def _parcel_in(message: Message) -> Parcel | None:
+    try:
+        parcel = msgspec.json.decode(message.body, type=Parcel)
+    except msgspec.DecodeError:
+        return None
+    return parcel if all(0 <= row.label < len(parcel.labels) for row in parcel.rows) else None
+
+
+def _replaced(loads: Iterable[Load], storage: Storage) -> list[Staying]:
+    """Puts fresh copies into the queues; returns the messages for which that failed."""
+    bodies: dict[Queue, dict[str, list[Message]]] = {}
+    for load in loads:
+        for message in load.messages:
+            bodies.setdefault(storage.queue_of(message), {}).setdefault(message.body, []).append(message)
+    staying: list[Staying] = []
+    for queue, copies in bodies.items():
         try:
-            readable.append((message, msgspec.json.decode(message.body, type=Parcel)))
-        except msgspec.DecodeError:
-            unreadable.append(message)
-    return readable, unreadable
+            queue.send(copies)
+        except StoreUnavailable as error:
+            logger.warning("not put back", detail=str(error))
+            staying += [Staying(message) for messages in copies.values() for message in messages]
+    return staying
 
 
-def _report(settled: Counter[State], postponed: Counter[str], unreadable: Sequence[Message]) -> None:
-    for message in unreadable:
-        logger.error("unreadable message", message_id=message.id)
-    count("TagsSent", settled[State.SENT])
-    count("TagsFailed", settled[State.FAILED])
-    count("TagsUnknown", settled[State.UNKNOWN])
-    count("TagsPostponed", postponed.total())
-    logger.info("tags delivered", settled=dict(settled), postponed=dict(postponed))
+def _announced(settled: Sequence[Load], storage: Storage) -> list[Staying]:
+    """Sends word of imports that are complete now; returns the messages of those where that cannot be told.
+
+    It comes before the messages are deleted. So whoever dies here leaves them behind, and the import is looked at
+    again; and of workers that write its last verdicts at the same time the later one finds it complete.
+    """
+    by_import: dict[str, list[Load]] = {}
+    for load in settled:
+        if not load.settling.parcel.import_id.startswith(_WITHOUT_JOB):
+            by_import.setdefault(load.settling.parcel.import_id, []).append(load)
+    staying: list[Staying] = []
+    for import_id, loads in by_import.items():
+        try:
+            if _complete(import_id, storage):
+                storage.imports.send([body_of({"import_id": import_id})])
+        except StoreUnavailable as error:
+            logger.warning("import not looked at", import_id=import_id, detail=str(error))
+            staying += [Staying(message) for load in loads for message in load.messages]
+    return staying
+
+
+def _complete(import_id: str, storage: Storage) -> bool:
+    job = storage.jobs.find(import_id)
+    if job is None or job.state is not JobState.DELIVERING:
+        return False
+    return storage.verdicts.tally(import_id).total == job.reading.rows_queued
+
+
+def _report(figures: Figures, pace: Pace) -> None:
+    count("TagsSent", figures.verdicts[State.SENT])
+    count("TagsFailed", figures.verdicts[State.FAILED])
+    count("TagsUnknown", figures.verdicts[State.UNKNOWN])
+    count("TagsPostponed", figures.postponed.total())
+    count("TagCallsThrottled", figures.throttled)
+    count("TagCallsUnderWayLimit", pace.limit)
+    logger.info(
+        "tags delivered",
+        verdicts=dict(figures.verdicts),
+        postponed=dict(figures.postponed),
+        not_reached=figures.not_reached,
+        calls=figures.calls,
+        throttled=figures.throttled,
+        limit=pace.limit,
+    )
+    flush()
 
 
 handle = build(Settings(os.environ))
