@@ -58,7 +58,7 @@ class FaultyAws:
                 connection.close()
                 return reply.status, {name: value for name, value in reply.getheaders() if name in kept}, content
 
-            do_GET = do_PUT = do_POST = do_HEAD = _serve
+            do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _serve
 
             def log_message(self, *_: Any) -> None:
                 """Says nothing."""
