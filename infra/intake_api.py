@@ -59,7 +59,7 @@ class IntakeApi:
             raise NoAnswer(f"{self.base_url} does not answer ({type(error).__name__})") from None
         if reply.status_code in (408, 429) or reply.status_code >= 500:
             raise NoAnswer(f"{self.base_url} answers {reply.status_code}: {_words(reply)}")
-        if not reply.ok or reply.is_redirect:
+        if reply.status_code >= 300:
             raise Refused(f"{method} {path} is refused with {reply.status_code}: {_words(reply)}")
         try:
             answer: dict[str, Any] = reply.json()

@@ -187,12 +187,13 @@ def fields_of(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def report(console: Console, status: Mapping[str, Any]) -> None:
     """The verdicts as a table, and what there is to know beside them."""
-    table = Table("verdict", "rows", title=f"import {status['import_id']}: {status['state']}")
+    table = Table("verdict", "rows")
     table.columns[1].justify = "right"
     for name in (*_VERDICTS, *(["waiting"] if status["waiting"] else [])):
         table.add_row(name, f"{status[name]:,}")
     table.add_section()
     table.add_row("rows read", f"{status['rows_read']:,}")
+    console.print(f"import {status['import_id']}: {status['state']}", markup=False, highlight=False)
     console.print(table)
     if status["message"]:
         console.print(f"{status['reason']}: {status['message']}", markup=False)

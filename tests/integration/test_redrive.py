@@ -1,0 +1,256 @@
+"""`make redrive` and `make failures` on emulated AWS: nothing given up is lost, and nothing unsent is hidden."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from rich.console import Console
+
+from infra import failures, redrive
+from infra.stack import CannotRun, Stack, stack_of
+from shared.outcomes import Outcome, State
+from tag_import.failures import COLUMNS
+from tag_import.rows import Label, Parcel, Row
+from tag_import.verdicts import Verdicts
+from tests.integration.support.aws import Aws
+from tests.integration.support.faulty_aws import Answer, FaultyAws
+
+LARGE = "x" * 100_000
+
+
+@pytest.fixture
+def stack(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    """A stack, named in STACK, whose resources are this test's."""
+    queues = {
+        logical_id: {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": f"{aws.name}-{logical_id}"}}
+        for logical_id in ("TagQueue", "TagDeadLetterQueue", "FailedEventsQueue")
+    }
+    table = {
+        "Type": "AWS::DynamoDB::Table",
+        "Properties": {
+            "TableName": f"{aws.name}-imports",
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": each, "AttributeType": "S"} for each in ("import_id", "item")],
+            "KeySchema": [
+                {"AttributeName": "import_id", "KeyType": "HASH"},
+                {"AttributeName": "item", "KeyType": "RANGE"},
+            ],
+        },
+    }
+    outputs = {"ImportBucketName": {"Value": "bucket"}}
+    template = {"Resources": {**queues, "ImportsTable": table}, "Outputs": outputs}
+    cloudformation = boto3.client("cloudformation", endpoint_url=aws.url)
+    cloudformation.create_stack(StackName=aws.name, TemplateBody=json.dumps(template))
+    monkeypatch.setenv("STACK", aws.name)
+    yield aws
+    cloudformation.delete_stack(StackName=aws.name)
+
+
+def url(aws: Aws, logical_id: str) -> str:
+    return f"{aws.url}/123456789012/{aws.name}-{logical_id}"
+
+
+def put(aws: Aws, logical_id: str, *bodies: str) -> None:
+    for body in bodies:
+        aws.sqs.send_message(QueueUrl=url(aws, logical_id), MessageBody=body)
+
+
+def waiting(aws: Aws, logical_id: str) -> list[str]:
+    bodies: list[str] = []
+    while messages := aws.sqs.receive_message(QueueUrl=url(aws, logical_id), MaxNumberOfMessages=10).get("Messages"):
+        bodies += [message["Body"] for message in messages]
+    return bodies
+
+
+def run(aws: Aws, **environment: str) -> tuple[int, str]:
+    text = io.StringIO()
+    given = {"STACK": aws.name, "AWS_REGION": "us-east-1", **environment}
+    code = redrive.run(given, Console(file=text, width=200), wait_seconds=0)
+    return code, text.getvalue()
+
+
+def test_dead_letters_go_back_to_their_queue_each_once(stack: Aws) -> None:
+    bodies = [f"message {number}" for number in range(25)]
+    put(stack, "TagDeadLetterQueue", *bodies)
+
+    code, text = run(stack, QUEUE="tag")
+
+    assert code == 0
+    assert "25 messages are back in TagQueue" in text
+    assert sorted(waiting(stack, "TagQueue")) == sorted(bodies)
+    assert not waiting(stack, "TagDeadLetterQueue")
+
+
+def test_messages_too_large_for_one_call_go_in_several(stack: Aws) -> None:
+    put(stack, "TagDeadLetterQueue", *[f"{number}{LARGE}" for number in range(5)])
+
+    assert run(stack, QUEUE="tag")[0] == 0
+    assert len(waiting(stack, "TagQueue")) == 5
+
+
+def test_a_dry_run_counts_and_moves_nothing(stack: Aws) -> None:
+    put(stack, "TagDeadLetterQueue", "one", "two")
+
+    code, text = run(stack, QUEUE="tag", DRY="yes")
+
+    assert code == 0
+    assert "about 2 messages" in text
+    assert len(waiting(stack, "TagDeadLetterQueue")) == 2
+
+
+def test_a_message_is_deleted_only_once_it_was_sent(stack: Aws, faulty_aws: FaultyAws) -> None:
+    put(stack, "TagDeadLetterQueue", "one", "two")
+    faulty_aws.refuse("SendMessageBatch")
+
+    code, text = run(stack, QUEUE="tag")
+
+    assert code == 2
+    assert "What was not moved stays where it is" in text
+    assert "DeleteMessageBatch" not in faulty_aws.calls
+
+
+def test_of_a_batch_taken_in_part_only_that_part_is_deleted(stack: Aws, faulty_aws: FaultyAws) -> None:
+    put(stack, "TagDeadLetterQueue", "one", "two")
+    deleted: list[Any] = []
+
+    def take_the_first(body: bytes) -> Answer:
+        first, second = json.loads(body)["Entries"]
+        refused = {"Id": second["Id"], "SenderFault": False, "Code": "InternalError"}
+        taken = {"Id": first["Id"], "MessageId": "1", "MD5OfMessageBody": ""}
+        return 200, {}, json.dumps({"Successful": [taken], "Failed": [refused]}).encode()
+
+    def remember(body: bytes) -> None:
+        deleted.extend(json.loads(body)["Entries"])
+
+    faulty_aws.answer("SendMessageBatch", take_the_first)
+    faulty_aws.answer("DeleteMessageBatch", remember)
+
+    code, text = run(stack, QUEUE="tag")
+
+    assert (code, len(deleted)) == (0, 1)
+    assert "1 messages are back" in text
+
+
+def test_a_queue_that_takes_nothing_ends_the_run(stack: Aws, faulty_aws: FaultyAws) -> None:
+    put(stack, "TagDeadLetterQueue", "one")
+    faulty_aws.answer("SendMessageBatch", lambda _: (200, {}, b'{"Successful": [], "Failed": []}'))
+
+    code, text = run(stack, QUEUE="tag")
+
+    assert code == 2
+    assert "the queue takes no message" in text
+
+
+@pytest.mark.parametrize("operation", ["ReceiveMessage", "GetQueueAttributes"])
+def test_a_refusal_of_sqs_is_told(stack: Aws, faulty_aws: FaultyAws, operation: str) -> None:
+    faulty_aws.refuse(operation)
+
+    code, text = run(stack, QUEUE="tag")
+
+    assert code == 2
+    assert "SQS refuses" in text
+
+
+def test_failed_events_are_listed_without_their_content_and_stay(stack: Aws) -> None:
+    dropped = {"detail-type": "Object Created", "detail": {"bucket": {"name": "b"}, "object": {"key": "imports/a.csv"}}}
+    put(
+        stack,
+        "FailedEventsQueue",
+        json.dumps(dropped),
+        json.dumps({"segment_export": {"segment_id": "segment-1", "tags": ["gold"]}}),
+        json.dumps({"requestPayload": {"detail-type": "Scheduled Event"}, "responsePayload": {}}),
+        "no JSON",
+    )
+    stack.sqs.send_message(
+        QueueUrl=url(stack, "FailedEventsQueue"),
+        MessageBody=json.dumps(dropped),
+        MessageAttributes={"ERROR_CODE": {"DataType": "String", "StringValue": "NO_PERMISSIONS"}},
+    )
+
+    code, text = run(stack, QUEUE="failed-events")
+
+    assert code == 0
+    for line in (
+        "file imports/a.csv: drop it again (no reason given)",
+        "file imports/a.csv: drop it again (NO_PERMISSIONS)",
+        "export of segment segment-1: start it with POST /segment-exports",
+        "Scheduled Event: see the log of its function",
+        "something else",
+        "5 failed events",
+    ):
+        assert line in text
+    attributes = stack.sqs.get_queue_attributes(
+        QueueUrl=url(stack, "FailedEventsQueue"), AttributeNames=["ApproximateNumberOfMessagesNotVisible"]
+    )["Attributes"]
+    assert attributes["ApproximateNumberOfMessagesNotVisible"] == "5"
+
+
+@pytest.mark.parametrize("queue", ["", "tags"])
+def test_a_queue_that_is_none_is_told_from_those_there_are(stack: Aws, queue: str) -> None:
+    code, text = run(stack, QUEUE=queue)
+
+    assert code == 2
+    assert "tag, bulk-tag, import, trigger, failed-events" in text
+
+
+# --- which stack ------------------------------------------------------------------------------------------------------
+
+
+def test_a_resource_or_stack_that_is_not_there_is_told(stack: Aws) -> None:
+    there = stack_of({"STACK": stack.name, "AWS_REGION": "us-east-1"})
+
+    assert there.outputs() == {"ImportBucketName": "bucket"}
+    with pytest.raises(CannotRun, match="TriggerQueue of the stack"):
+        there.physical_id("TriggerQueue")
+    with pytest.raises(CannotRun, match="nothing-of-this-name"):
+        Stack("nothing-of-this-name", "nothing-of-this-name", there.session).outputs()
+
+
+def test_the_bundle_on_this_machine_is_meant_while_it_runs(tmp_path: Path) -> None:
+    path = tmp_path / "bundle.json"
+    path.write_text('{"aws_url": "http://127.0.0.1:9"}', encoding="utf-8")
+
+    assert stack_of({}, path).endpoint_url == "http://127.0.0.1:9"
+    assert stack_of({"STACK": "mine", "AWS_REGION": "eu-west-1"}, path).place == "the stack mine in eu-west-1"
+    assert stack_of({"AWS_REGION": "eu-west-1"}, tmp_path / "nothing").endpoint_url is None
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+def test_rows_that_were_not_sent_are_fetched_as_a_failure_file(
+    stack: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parcel = Parcel("webhook-2026-11-22", "a-0", [Label("external_id", ("gold",))], [Row(0, "loyal-1", 0)])
+    verdicts = Verdicts(stack.dynamodb, f"{stack.name}-imports", 30)
+    (settling,) = verdicts.open([parcel])
+    settling.settle(0, Outcome(State.UNKNOWN, "upstream_no_answer"))
+    verdicts.record([settling])
+    text = io.StringIO()
+
+    code = failures.run(
+        {"STACK": stack.name, "AWS_REGION": "us-east-1", "IMPORT": "webhook-2026-11-22"}, Console(file=text)
+    )
+
+    with Path("webhook-2026-11-22.failures.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [
+            list(COLUMNS),
+            ["", "loyal-1", "gold", "", "true", "0", "unknown", "upstream_no_answer", "", ""],
+        ]
+    assert code == 0
+
+
+@pytest.mark.parametrize("import_id", ["", "../elsewhere"])
+def test_an_import_that_is_none_is_not_asked_for(import_id: str) -> None:
+    text = io.StringIO()
+
+    assert failures.run({"IMPORT": import_id}, Console(file=text)) == 2
+    assert "which import?" in text.getvalue()
