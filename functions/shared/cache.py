@@ -1,11 +1,20 @@
-"""Answers worth keeping, shared by all environments of a function. Losing an entry costs a call, nothing else."""
+"""Answers worth keeping, shared by all environments of a function. Losing an entry costs a call, nothing else.
+
+An entry is one item of CacheTable. What belongs together, such as one member's wallet in several languages, is one
+item with several variants, so that a single delete forgets all of it. Beside each value stands a lease: who holds it is
+asking the vendor, everybody else waits (`shared/flight.py`). It is taken by a conditional write, so two never hold it,
+and what its holder learned is kept only while the lease is still there: an entry forgotten meanwhile stays forgotten.
+
+Large values are kept compressed, because DynamoDB charges by the kilobyte and takes no item above 400.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
@@ -16,19 +25,49 @@ if TYPE_CHECKING:
 
 Shape = TypeVar("Shape")
 
+# Below this size compressing saves no kilobyte that is paid for.
+_COMPRESSED_FROM_BYTES = 1024
+
+# How long an item without a value is kept at least; DynamoDB deletes it some time later.
+_KEEP_LEASE_SECONDS = 60
+
+_PARTS = ("value", "stored_at", "failure", "failed_until", "holder", "held_until")
+
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[Shape]):
-    """A cached value and when it was put in, in epoch seconds."""
+    """A cached value and when the vendor gave it, in epoch seconds."""
 
     value: Shape
     stored_at: float
 
 
-class Cache(Generic[Shape]):
-    """Values of one shape under string keys, each gone `keep_seconds` after it was put in.
+class Failure(msgspec.Struct, frozen=True):
+    """Why the vendor gave no value: the `code` of an error, `upstream` and, for a refusal, the vendor's own code."""
 
-    Every method raises `StoreUnavailable` when DynamoDB cannot be asked. `clock` gives epoch seconds.
+    code: str
+    upstream: str = ""
+    vendor_code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Generic[Shape]):
+    """What the table holds under a key: a value, a failure that still counts, and whether somebody is asking now.
+
+    `mark` tells one state of the value from another, for `lease`.
+    """
+
+    entry: Entry[Shape] | None = None
+    failure: Failure | None = None
+    leased: bool = False
+    mark: str = ""
+
+
+class Cache(Generic[Shape]):
+    """Values of one shape under string keys, each gone `keep_seconds` after the vendor gave it.
+
+    Every method raises `StoreUnavailable` when DynamoDB cannot be asked. `clock` gives epoch seconds. A `variant` is a
+    short name without a `#`.
     """
 
     def __init__(
@@ -43,27 +82,122 @@ class Cache(Generic[Shape]):
         self._table = table
         self._decoder = msgspec.json.Decoder(shape)
         self._keep_seconds = keep_seconds
-        self._clock = clock
+        self.clock = clock
 
-    def get(self, key: str) -> Entry[Shape] | None:
+    def get(self, key: str, variant: str = "") -> Entry[Shape] | None:
+        """The value, however old, unless it is gone."""
+        return self.look(key, variant).entry
+
+    def look(self, key: str, variant: str = "") -> Seen[Shape]:
+        """All there is under a key; never an older state than the last write."""
         with store("cache"):
-            item = self._client.get_item(TableName=self._table, Key={"id": {"S": key}}).get("Item")
-        if item is None or float(item["expires_at"]["N"]) < self._clock():
+            found = self._client.get_item(TableName=self._table, Key={"id": {"S": key}}, ConsistentRead=True)
+        return self._seen(found.get("Item", {}), variant)
+
+    def put(self, key: str, value: Shape, *, as_of: float | None = None) -> None:
+        """Keeps a value in place of whatever is there, as given by the vendor at `as_of`, by default now."""
+        kept = self._kept(value, self.clock() if as_of is None else as_of)
+        with store("cache"):
+            self._client.put_item(TableName=self._table, Item={"id": {"S": key}, **kept})
+
+    def evict(self, key: str) -> None:
+        """Forgets all variants, and what is just being fetched as well."""
+        with store("cache"):
+            self._client.delete_item(TableName=self._table, Key={"id": {"S": key}})
+
+    def lease(self, key: str, holder: str, seconds: float, seen: Seen[Shape], variant: str = "") -> Seen[Shape] | None:
+        """Makes `holder` the one who asks the vendor, for so many seconds; None when that succeeded.
+
+        It does not when another holds the lease, or anything was stored since `seen`: then what there is now is given.
+        """
+        now = self.clock()
+        condition = "(attribute_not_exists(#held_until) OR #held_until < :now)"
+        condition += " AND (attribute_not_exists(#failed_until) OR #failed_until < :now)"
+        condition += " AND #stored_at = :mark" if seen.mark else " AND attribute_not_exists(#stored_at)"
+        return self._change(
+            key,
+            variant,
+            "SET #holder = :holder, #held_until = :until, expires_at = if_not_exists(expires_at, :expiry)",
+            {
+                ":holder": {"S": holder},
+                ":until": {"N": f"{now + seconds:.3f}"},
+                ":expiry": {"N": str(int(now + seconds) + _KEEP_LEASE_SECONDS)},
+                ":now": {"N": f"{now:.3f}"},
+                **({":mark": {"N": seen.mark}} if seen.mark else {}),
+            },
+            condition,
+        )
+
+    def settle(self, key: str, holder: str, value: Shape, as_of: float, variant: str = "") -> bool:
+        """Ends the lease with a value. False, and nothing is kept, when `holder` no longer has the lease."""
+        values = {f":{name}": part for name, part in self._kept(value, as_of).items()}
+        update = "SET #value = :value, #stored_at = :stored_at, expires_at = :expires_at"
+        update += " REMOVE #holder, #held_until, #failure, #failed_until"
+        return self._change(key, variant, update, values | {":holder": {"S": holder}}, "#holder = :holder") is None
+
+    def give_up(self, key: str, holder: str, failure: Failure | None, seconds: float, variant: str = "") -> bool:
+        """Ends the lease without a value; a `failure` counts for everybody for so many seconds. As `settle` else."""
+        values: dict[str, Any] = {":holder": {"S": holder}}
+        update = "REMOVE #holder, #held_until"
+        if failure is not None:
+            update = f"SET #failure = :failure, #failed_until = :until {update}"
+            values[":failure"] = {"S": msgspec.json.encode(failure).decode()}
+            values[":until"] = {"N": f"{self.clock() + seconds:.3f}"}
+        return self._change(key, variant, update, values, "#holder = :holder") is None
+
+    def _kept(self, value: Shape, as_of: float) -> dict[str, Any]:
+        text = msgspec.json.encode(value)
+        is_small = len(text) < _COMPRESSED_FROM_BYTES
+        return {
+            "value": {"S": text.decode()} if is_small else {"B": zlib.compress(text, 1)},
+            "stored_at": {"N": f"{as_of:.3f}"},
+            "expires_at": {"N": str(int(as_of) + self._keep_seconds)},
+        }
+
+    def _change(
+        self, key: str, variant: str, update: str, values: Mapping[str, Any], condition: str
+    ) -> Seen[Shape] | None:
+        """An update on a condition; None when it was made, else what there is instead."""
+        wanted = update + condition
+        names = {f"#{part}": _attribute(part, variant) for part in _PARTS if f"#{part}" in wanted}
+        with store("cache"):
+            try:
+                self._client.update_item(
+                    TableName=self._table,
+                    Key={"id": {"S": key}},
+                    UpdateExpression=update,
+                    ExpressionAttributeNames=names,
+                    ExpressionAttributeValues=values,
+                    ConditionExpression=condition,
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except self._client.exceptions.ConditionalCheckFailedException as error:
+                return self._seen(error.response.get("Item", {}), variant)  # type: ignore[arg-type]
+        return None
+
+    def _seen(self, item: Mapping[str, Any], variant: str) -> Seen[Shape]:
+        now = self.clock()
+        part = {name: item[_attribute(name, variant)] for name in _PARTS if _attribute(name, variant) in item}
+        mark = part["stored_at"]["N"] if "stored_at" in part else ""
+        failure = None
+        if float(part.get("failed_until", {"N": "0"})["N"]) >= now:
+            failure = msgspec.json.decode(part["failure"]["S"], type=Failure)
+        return Seen(
+            self._entry(part.get("value", {}), float(mark)) if mark else None,
+            failure,
+            float(part.get("held_until", {"N": "0"})["N"]) >= now,
+            mark,
+        )
+
+    def _entry(self, kept: Mapping[str, Any], stored_at: float) -> Entry[Shape] | None:
+        if stored_at + self._keep_seconds < self.clock():
             return None
         try:
-            return Entry(self._decoder.decode(item["value"]["S"]), float(item["stored_at"]["N"]))
-        except msgspec.DecodeError:
+            text = zlib.decompress(kept["B"]) if "B" in kept else kept["S"]
+            return Entry(self._decoder.decode(text), stored_at)
+        except (msgspec.DecodeError, zlib.error):
             return None  # of another version of this code
 
-    def put(self, key: str, value: Shape) -> None:
-        now = self._clock()
-        with store("cache"):
-            self._client.put_item(
-                TableName=self._table,
-                Item={
-                    "id": {"S": key},
-                    "value": {"S": msgspec.json.encode(value).decode()},
-                    "stored_at": {"N": f"{now:.3f}"},
-                    "expires_at": {"N": str(int(now) + self._keep_seconds)},
-                },
-            )
+
+def _attribute(part: str, variant: str) -> str:
+    return f"{part}#{variant}" if variant else part

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.cache import Cache
+from shared.cache import Cache, Failure, Seen
+from shared.errors import StoreUnavailable
 from tests.integration.support.aws import Aws
 
 
@@ -52,3 +53,94 @@ def test_a_value_of_another_shape_is_as_good_as_none(aws: Aws, cache: Cache[list
     Cache(aws.dynamodb, aws.table("cache"), dict[str, str], 600, clock).put("k", {"a": "b"})
 
     assert cache.get("k") is None
+
+
+def test_a_large_value_comes_back_whole_and_takes_little_room(aws: Aws, clock: Clock) -> None:
+    cache = Cache(aws.dynamodb, aws.table("cache"), list[str], 600, clock)
+    cache.put("k", ["the same again"] * 10_000)
+
+    found = cache.get("k")
+
+    assert found is not None
+    assert found.value == ["the same again"] * 10_000
+    item = aws.dynamodb.get_item(TableName=aws.table("cache"), Key={"id": {"S": "k"}})["Item"]
+    assert len(item["value"]["B"]) < 4_000
+
+
+def test_the_vendors_time_counts_when_it_is_given(cache: Cache[list[int]], clock: Clock) -> None:
+    cache.put("k", [1], as_of=clock.now - 601)
+
+    assert cache.get("k") is None
+
+
+def test_only_one_holds_a_lease_until_it_ends(cache: Cache[list[int]], clock: Clock) -> None:
+    nothing = cache.look("k")
+    assert cache.lease("k", "first", 1.0, nothing) is None
+
+    refused = cache.lease("k", "second", 1.0, nothing)
+    assert refused is not None
+    assert refused.leased is True
+
+    clock.now += 1.1
+    assert cache.lease("k", "second", 1.0, nothing) is None
+
+
+def test_a_lease_is_not_given_to_one_who_has_not_seen_the_newest_value(cache: Cache[list[int]]) -> None:
+    before = cache.look("k")
+    cache.put("k", [1])
+
+    seen = cache.lease("k", "first", 1.0, before)
+
+    assert seen is not None
+    assert (seen.entry is not None and seen.entry.value, seen.leased) == ([1], False)
+    assert cache.lease("k", "first", 1.0, seen) is None
+
+
+def test_what_was_forgotten_while_it_was_fetched_is_not_kept(cache: Cache[list[int]], clock: Clock) -> None:
+    cache.lease("k", "first", 1.0, cache.look("k"))
+    cache.evict("k")
+
+    assert cache.settle("k", "first", [1], clock.now) is False
+    assert cache.get("k") is None
+
+
+def test_one_eviction_forgets_all_variants(cache: Cache[list[int]], clock: Clock) -> None:
+    for variant in ("en", "ko"):
+        cache.lease("k", "first", 1.0, cache.look("k", variant), variant)
+        assert cache.settle("k", "first", [len(variant)], clock.now, variant) is True
+    assert [cache.get("k", variant) is not None for variant in ("en", "ko", "ja")] == [True, True, False]
+
+    cache.evict("k")
+
+    assert [cache.get("k", variant) for variant in ("en", "ko")] == [None, None]
+
+
+def test_a_failure_counts_for_its_time_and_does_not_hide_the_value(cache: Cache[list[int]], clock: Clock) -> None:
+    failure = Failure("upstream_refused", "SessionM Connect", "user_not_found")
+    cache.put("k", [1])
+    cache.lease("k", "first", 1.0, cache.look("k"))
+
+    assert cache.give_up("k", "first", failure, 5) is True
+    seen = cache.look("k")
+    assert (seen.failure, seen.leased, seen.entry is not None) == (failure, False, True)
+
+    clock.now += 6
+    assert cache.look("k").failure is None
+
+
+def test_a_lease_can_be_given_back_without_a_word(cache: Cache[list[int]]) -> None:
+    cache.lease("k", "first", 1.0, cache.look("k"))
+
+    assert cache.give_up("k", "first", None, 0) is True
+    assert cache.look("k") == Seen()
+
+
+def test_a_table_that_refuses_is_a_store_that_is_unavailable(aws: Aws, clock: Clock) -> None:
+    cache = Cache(aws.dynamodb, "no-such-table", list[int], 600, clock)
+
+    with pytest.raises(StoreUnavailable):
+        cache.look("k")
+    with pytest.raises(StoreUnavailable):
+        cache.lease("k", "first", 1, Seen())
+    with pytest.raises(StoreUnavailable):
+        cache.evict("k")
