@@ -89,19 +89,21 @@ class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Export(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A Braze segment export. `callback_digest` is the SHA-256 of the token Braze calls back with, gone once used.
+    """A Braze segment export. `callback_digests` are the SHA-256 of tokens Braze may call back with, gone once one was.
 
-    `url` is where the export can be fetched by whoever knows it, so it is stored and never shown or logged.
+    There is more than one only while it is not known whether an earlier request was taken on. `url` is where the export
+    can be fetched by whoever knows it, so it is stored and never shown or logged.
     """
 
     segment_id: str
     schedule: str = ""
     lists_leavers: bool = False
-    callback_digest: str = ""
+    callback_digests: tuple[str, ...] = ()
     url: str = ""
     object_prefix: str = ""
     requested_at: float = 0.0
-    seen_objects: str = ""  # a digest of what lay under `object_prefix` at the last look
+    seen_objects: str = ""  # a digest of what was exported to the brand's own bucket when that last changed
+    seen_at: float = 0.0
     previous_import_id: str = ""
 
 
