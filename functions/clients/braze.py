@@ -1,19 +1,20 @@
-"""Braze REST: triggered sends and segment analytics.
+"""Braze REST: triggered sends, segment analytics and segment exports.
 
-Sources: Braze's REST endpoint pages for campaigns/trigger/send, canvas/trigger/send and segments/data_series, and its
-pages on rate limits and errors.
+Sources: Braze's REST endpoint pages for campaigns/trigger/send, canvas/trigger/send, segments/data_series and
+users/export/segment, and its pages on rate limits and errors.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from clients.credentials import Credentials, Token, with_fresh_credentials
-from clients.transport import Reply, Timeouts, Transport, raise_for_status
+from clients.transport import Reply, Timeouts, Transport, raise_for_status, retry_after_seconds
 from clients.vocabulary import TargetKind
 from shared.errors import UpstreamError, UpstreamGarbled, UpstreamRefused, UpstreamUnavailable
 
@@ -31,16 +32,37 @@ _LONGEST_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """What Braze's headers say of a limit: requests in its window, how many are left, seconds until it starts anew."""
+
+    limit: int
+    remaining: int
+    reset_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Dispatch:
     """What Braze said to a send. "success" means queued, not delivered.
 
-    `notice` is set when a Canvas is paused or archived: accepted, yet nobody will get it. `error_count` counts
-    recipients or fields Braze skipped.
+    `notice` is set when a Canvas is paused or archived: accepted, yet nobody will get it. `skipped` has Braze's reason
+    for each recipient it left out, by the recipient's place in the call (from 0), and `error_count` counts all that was
+    left out, recipients and fields. `quota` is None when Braze did not say.
     """
 
     dispatch_id: str
     notice: str
     error_count: int
+    skipped: Mapping[int, str] = field(default_factory=dict)
+    quota: Quota | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An object of users/track that Braze left out: which array it stood in, its place there (from 0), and why."""
+
+    array: str
+    index: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +71,18 @@ class SegmentSize:
 
     date: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentExport:
+    """An export that Braze has begun.
+
+    `url` is where it will be, to be fetched without a credential; empty when Braze writes to storage of the brand's
+    own, where `object_prefix` names its folder.
+    """
+
+    url: str
+    object_prefix: str
 
 
 class _DataPoint(msgspec.Struct):
@@ -63,7 +97,7 @@ class Braze:
         self._transport = transport
         self._credentials = credentials
 
-    def send(self, kind: TargetKind, body: Mapping[str, Any], timeouts: Timeouts) -> Dispatch:
+    def send(self, kind: TargetKind, body: Mapping[str, Any] | bytes, timeouts: Timeouts) -> Dispatch:
         """Sends an API-triggered campaign or Canvas; `body` is as Braze documents it, at most 50 recipients."""
         upstream = self._transport.upstream
         reply = self.relay("POST", SEND_PATHS[kind], timeouts=timeouts, body=body)
@@ -74,9 +108,34 @@ class Braze:
             raise UpstreamRefused(upstream, "no_success", _words(answer))
         if answer.get("message") != "success" or not isinstance(dispatch_id, str) or not dispatch_id:
             raise UpstreamGarbled(upstream, "neither a success with its dispatch_id nor a refusal")
-        errors = answer.get("errors")
-        notice = str(answer.get("notice") or "")[:_LONGEST_TEXT]
-        return Dispatch(dispatch_id[:_LONGEST_TEXT], notice, len(errors) if isinstance(errors, list) else 0)
+        errors = answer["errors"] if isinstance(answer.get("errors"), list) else []
+        return Dispatch(
+            dispatch_id[:_LONGEST_TEXT],
+            str(answer.get("notice") or "")[:_LONGEST_TEXT],
+            len(errors),
+            _skipped(errors),
+            _quota(reply.headers),
+        )
+
+    def track(self, body: bytes, timeouts: Timeouts) -> list[Skipped]:
+        """Stores events and attributes; `body` is as Braze documents it, at most 75 objects. Repeats double events.
+
+        Returns the objects Braze left out; everything else is accepted.
+        """
+        upstream = self._transport.upstream
+        reply = self.relay("POST", "/users/track", timeouts=timeouts, body=body)
+        raise_for_status(upstream, reply, _refusal)
+        answer = reply.json(upstream)
+        if answer.get("message") not in ("success", "queued"):
+            if _words(answer):
+                raise UpstreamRefused(upstream, "no_success", _words(answer))
+            raise UpstreamGarbled(upstream, "neither a success nor a refusal")
+        errors = answer["errors"] if isinstance(answer.get("errors"), list) else []
+        return [
+            Skipped(str(error.get("input_array")), error["index"], str(error.get("type") or "")[:_LONGEST_TEXT])
+            for error in errors
+            if isinstance(error, dict) and type(error.get("index")) is int
+        ]
 
     def segment_sizes(
         self, segment_id: str, *, length: int, ending_at: str | None, timeouts: Timeouts
@@ -92,6 +151,29 @@ class Braze:
         except (KeyError, msgspec.ValidationError):
             raise UpstreamGarbled(upstream, "the answer has no data series") from None
         return sorted((SegmentSize(point.time[:10], point.size) for point in points), key=lambda size: size.date)
+
+    def export_segment(self, segment_id: str, callback_url: str, timeouts: Timeouts) -> SegmentExport:
+        """Begins an export of the users' external ids, of which Braze will tell `callback_url` once it is there.
+
+        Braze runs one export of a segment at a time, and answers 429 to a second. Source: Braze's page on
+        POST /users/export/segment.
+        """
+        upstream = self._transport.upstream
+        body = {
+            "segment_id": segment_id,
+            "callback_endpoint": callback_url,
+            "fields_to_export": ["external_id"],
+            "output_format": "zip",
+        }
+        reply = self.relay("POST", "/users/export/segment", timeouts=timeouts, body=body)
+        raise_for_status(upstream, reply, _refusal)
+        answer = reply.json(upstream)
+        if answer.get("message") != "success" and _words(answer):
+            raise UpstreamRefused(upstream, "no_success", _words(answer))
+        url, object_prefix = answer.get("url") or "", answer.get("object_prefix") or ""
+        if not isinstance(url, str) or not isinstance(object_prefix, str) or not (url or object_prefix):
+            raise UpstreamGarbled(upstream, "the answer does not say where the export will be")
+        return SegmentExport(url, object_prefix)
 
     def relay(
         self,
@@ -132,3 +214,20 @@ def _words(body: dict[str, Any]) -> str:
     """Braze's own words for a fatal error, as in "Invalid Campaign ID"; Braze has no codes."""
     message = body.get("message")
     return message[:_LONGEST_TEXT] if isinstance(message, str) else ""
+
+
+def _skipped(errors: list[Any]) -> dict[int, str]:
+    """Errors as in {"type": "EXTERNAL_USER_ID_TOO_LARGE", "input_array": "recipients", "index": 3}."""
+    return {
+        error["index"]: str(error.get("type") or "")[:_LONGEST_TEXT]
+        for error in errors
+        if isinstance(error, dict) and error.get("input_array") == "recipients" and type(error.get("index")) is int
+    }
+
+
+def _quota(headers: Mapping[str, str]) -> Quota | None:
+    limit, remaining = headers.get("x-ratelimit-limit", ""), headers.get("x-ratelimit-remaining", "")
+    reset_seconds = retry_after_seconds({"x-ratelimit-reset": headers.get("x-ratelimit-reset", "")}, time.time())
+    if not (limit.isdecimal() and remaining.isdecimal()) or reset_seconds is None:
+        return None
+    return Quota(int(limit), int(remaining), reset_seconds)

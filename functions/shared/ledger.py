@@ -8,148 +8,240 @@ Vendors have no idempotency keys, so an effect that hurts when repeated (a messa
 
 A worker that dies between claim and settle leaves `sending` behind. Once its lease is over nobody can say whether the
 vendor acted, so the next claim settles the entry as `unknown` instead of trying again.
+
+What goes to the vendor in one call is claimed and settled together, in a transaction of one request, by the methods
+that end in `_all`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared.aws import store
-from shared.errors import InProgress
+from shared.errors import InProgress, StoreUnavailable
+from shared.ledger_items import KEEP_SECONDS, Entry, Payloads, Updates, entry_of, item_of, key_of, outcome_of
 from shared.outcomes import Outcome, State
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# A message lives for 14 days in its queue and, put back from the dead-letter queue, for as long again.
-KEEP_SECONDS = 30 * 86_400
+__all__ = ["KEEP_SECONDS", "Claims", "Entry", "Ledger", "Payloads"]
 
 # The same content entered again within this time is a repeat of the first; later it is a new event.
 REPEAT_SECONDS = 2 * 86_400
 
-_UNKNOWN_OR_LONG_SETTLED = "attribute_not_exists(id) OR (entered_at < :old AND NOT #state IN (:queued, :sending))"
+# DynamoDB takes 100 items in a transaction, of 4 MB together; an unknown trigger is kept with its payload.
+_AT_ONCE = 100
+_AT_ONCE_WITH_PAYLOAD = 25
 
-_OUTCOME_FIELDS = ("reason", "detail", "dispatch_id", "notice")
+# DynamoDB reads 100 items a call, and may hand back a part of them to be asked for again.
+_READ_AT_ONCE = 100
+_READ_TRIES = 5
+
+# An entry with parts has no outcome of its own, and never leaves `queued`.
+_UNKNOWN_OR_LONG_SETTLED = (
+    "attribute_not_exists(id) OR (entered_at < :old AND (attribute_exists(parts) OR NOT #state IN (:queued, :sending)))"
+)
+
+WORKER_DIED = Outcome(State.UNKNOWN, "worker_died", "a worker died while the call was under way")
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What became of claiming several entries: ours now, settled already, or in another worker's hand."""
+
+    ours: set[str] = field(default_factory=set)
+    settled: dict[str, Outcome] = field(default_factory=dict)
+    in_progress: set[str] = field(default_factory=set)
 
 
 class Ledger:
     """Items of one DynamoDB table: `id` (key), `state`, `entered_at`, `lease_until`, `expires_at` and the outcome.
 
-    Times are epoch seconds. Every method raises `StoreUnavailable` when DynamoDB cannot be asked.
+    Times are epoch seconds. Every method raises `StoreUnavailable` when DynamoDB cannot be asked. `payload_of`, where
+    a method takes it, gives what is kept with an entry that ends as unknown, for an operator to send again.
     """
 
     def __init__(self, client: DynamoDBClient, table: str, clock: Callable[[], float] = time.time) -> None:
         self._client = client
         self._table = table
         self._clock = clock
+        self._updates = Updates(table, clock)
 
-    def enter(self, entry_id: str) -> Outcome | None:
-        """Makes the entry `queued`: None when it was unknown or settled long ago, else where it already stands."""
-        now = self._clock()
+    def enter(self, entry_id: str, parts: int = 1) -> Entry:
+        """Makes the entry `queued` if it was unknown or settled long ago; returns it as it then stands."""
+        now = int(self._clock())
+        item = {
+            "id": {"S": entry_id},
+            "state": {"S": State.QUEUED.value},
+            "entered_at": {"N": str(now)},
+            "expires_at": self._updates.expiry(),
+        }
         with store("ledger"):
             try:
                 self._client.put_item(
                     TableName=self._table,
-                    Item={
-                        "id": {"S": entry_id},
-                        "state": {"S": State.QUEUED.value},
-                        "entered_at": {"N": f"{now:.3f}"},
-                        "expires_at": self._expiry(),
-                    },
+                    Item=item | ({"parts": {"N": str(parts)}} if parts > 1 else {}),
                     ConditionExpression=_UNKNOWN_OR_LONG_SETTLED,
                     ExpressionAttributeNames={"#state": "state"},
                     ExpressionAttributeValues={
-                        ":old": {"N": f"{now - REPEAT_SECONDS:.3f}"},
+                        ":old": {"N": str(now - REPEAT_SECONDS)},
                         ":queued": {"S": State.QUEUED.value},
                         ":sending": {"S": State.SENDING.value},
                     },
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
-                return None
+                return Entry(Outcome(State.QUEUED), now, parts, is_new=True)
             except self._client.exceptions.ConditionalCheckFailedException as error:
-                return _outcome(_item_of(error))
+                return entry_of(item_of(error))
 
-    def find(self, entry_id: str) -> Outcome | None:
+    def find(self, entry_id: str) -> Entry | None:
         with store("ledger"):
-            item = self._client.get_item(TableName=self._table, Key={"id": {"S": entry_id}}, ConsistentRead=True)
-        return _outcome(item["Item"]) if "Item" in item else None
+            item = self._client.get_item(TableName=self._table, Key=key_of(entry_id), ConsistentRead=True)
+        return entry_of(item["Item"]) if "Item" in item else None
 
-    def claim(self, entry_id: str, lease_seconds: float) -> Outcome | None:
+    def find_all(self, entry_ids: Sequence[str]) -> dict[str, Outcome]:
+        """Outcomes of those that were ever claimed or entered."""
+        found: dict[str, Outcome] = {}
+        for ids in _chunks(entry_ids, _READ_AT_ONCE):
+            wanted: Any = {self._table: {"Keys": [key_of(entry_id) for entry_id in ids], "ConsistentRead": True}}
+            for _ in range(_READ_TRIES):
+                with store("ledger"):
+                    answer = self._client.batch_get_item(RequestItems=wanted)
+                found |= {item["id"]["S"]: outcome_of(item) for item in answer["Responses"].get(self._table, [])}
+                wanted = answer.get("UnprocessedKeys")
+                if not wanted:
+                    break
+            else:
+                raise StoreUnavailable("ledger: some entries could not be read")
+        return found
+
+    def claim(self, entry_id: str, lease_seconds: float, payload_of: Payloads | None = None) -> Outcome | None:
         """Takes the entry in hand: None when it is now ours, else its final outcome.
 
         An entry never entered is entered. Raises `InProgress` while another worker's lease runs. `lease_seconds` must
         exceed the time a worker may still live.
         """
-        now = self._clock()
         with store("ledger"):
             try:
                 self._client.update_item(
-                    TableName=self._table,
-                    Key={"id": {"S": entry_id}},
-                    UpdateExpression="SET #state = :sending, lease_until = :lease, expires_at = :expiry",
-                    ConditionExpression="attribute_not_exists(id) OR #state = :queued",
-                    ExpressionAttributeNames={"#state": "state"},
-                    ExpressionAttributeValues={
-                        ":sending": {"S": State.SENDING.value},
-                        ":queued": {"S": State.QUEUED.value},
-                        ":lease": {"N": f"{now + lease_seconds:.3f}"},
-                        ":expiry": self._expiry(),
-                    },
-                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                    **self._updates.claiming(entry_id, lease_seconds), ReturnValuesOnConditionCheckFailure="ALL_OLD"
                 )
                 return None
             except self._client.exceptions.ConditionalCheckFailedException as error:
-                item = _item_of(error)
-        found = _outcome(item)
-        if found.state is not State.SENDING:
-            return found
-        if float(item["lease_until"]["N"]) > now:
-            raise InProgress("another worker has it in hand")
-        return self.settle(
-            entry_id, Outcome(State.UNKNOWN, "worker_died", "a worker died while the call was under way")
-        )
+                item = item_of(error)
+        return self._standing(entry_id, item, payload_of)
 
-    def settle(self, entry_id: str, outcome: Outcome) -> Outcome:
+    def claim_all(self, entry_ids: Sequence[str], lease_seconds: float, payload_of: Payloads | None = None) -> Claims:
+        """The same for entries that go to the vendor together; none may be named twice."""
+        claims = Claims()
+        for ids in _chunks(entry_ids, _AT_ONCE):
+            self._claim_together(ids, lease_seconds, payload_of, claims)
+        return claims
+
+    def settle(self, entry_id: str, outcome: Outcome, payload_of: Payloads | None = None) -> Outcome:
         """Writes the final outcome, and returns it."""
-        facts = {name: value for name in _OUTCOME_FIELDS if (value := getattr(outcome, name))}
         with store("ledger"):
-            self._client.update_item(
-                TableName=self._table,
-                Key={"id": {"S": entry_id}},
-                UpdateExpression="SET #state = :state, expires_at = :expiry"
-                + "".join(f", {name} = :{name}" for name in facts)
-                + " REMOVE lease_until",
-                ExpressionAttributeNames={"#state": "state"},
-                ExpressionAttributeValues={
-                    ":state": {"S": outcome.state.value},
-                    ":expiry": self._expiry(),
-                    **{f":{name}": {"S": value} for name, value in facts.items()},
-                },
-            )
+            self._client.update_item(**self._updates.settling(entry_id, outcome, payload_of))
         return outcome
+
+    def settle_all(self, outcomes: Mapping[str, Outcome], payload_of: Payloads | None = None) -> None:
+        unknown = [entry_id for entry_id, outcome in outcomes.items() if outcome.state is State.UNKNOWN]
+        known = [entry_id for entry_id in outcomes if entry_id not in set(unknown)]
+        for ids in (*_chunks(known, _AT_ONCE), *_chunks(unknown, _AT_ONCE_WITH_PAYLOAD)):
+            self._together([self._updates.settling(entry_id, outcomes[entry_id], payload_of) for entry_id in ids])
 
     def release(self, entry_id: str) -> None:
         """Gives a claimed entry back to be tried again; only for what certainly did not happen."""
         with store("ledger"):
-            self._client.update_item(
-                TableName=self._table,
-                Key={"id": {"S": entry_id}},
-                UpdateExpression="SET #state = :queued REMOVE lease_until",
-                ExpressionAttributeNames={"#state": "state"},
-                ExpressionAttributeValues={":queued": {"S": State.QUEUED.value}},
-            )
+            self._client.update_item(**self._updates.releasing(entry_id))
 
-    def _expiry(self) -> Any:
-        return {"N": str(int(self._clock()) + KEEP_SECONDS)}
+    def release_all(self, entry_ids: Sequence[str]) -> None:
+        for ids in _chunks(entry_ids, _AT_ONCE):
+            self._together([self._updates.releasing(entry_id) for entry_id in ids])
+
+    def _claim_together(
+        self, entry_ids: Sequence[str], lease_seconds: float, payload_of: Payloads | None, claims: Claims
+    ) -> None:
+        """Claims those that can be; the transaction is tried again without those that cannot, then one by one."""
+        waiting = list(entry_ids)
+        for _ in range(2):
+            refused: dict[str, Any] = {}
+            with store("ledger"):
+                try:
+                    updates = [
+                        {
+                            "Update": {
+                                **self._updates.claiming(entry_id, lease_seconds),
+                                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+                            }
+                        }
+                        for entry_id in waiting
+                    ]
+                    self._client.transact_write_items(TransactItems=updates)  # type: ignore[arg-type]
+                except self._client.exceptions.TransactionCanceledException as error:
+                    reasons: Any = error.response.get("CancellationReasons", [])
+                    refused = {
+                        entry_id: reason["Item"]
+                        for entry_id, reason in zip(waiting, reasons, strict=False)
+                        if reason.get("Code") == "ConditionalCheckFailed" and "Item" in reason
+                    }
+                else:
+                    claims.ours.update(waiting)
+                    return
+            for entry_id, item in refused.items():
+                self._note(claims, entry_id, partial(self._standing, entry_id, item, payload_of))
+            waiting = [entry_id for entry_id in waiting if entry_id not in refused]
+            if not waiting:
+                return
+        for entry_id in waiting:
+            self._note(claims, entry_id, partial(self.claim, entry_id, lease_seconds, payload_of))
+
+    @staticmethod
+    def _note(claims: Claims, entry_id: str, claim: Callable[[], Outcome | None]) -> None:
+        try:
+            settled = claim()
+        except InProgress:
+            claims.in_progress.add(entry_id)
+            return
+        if settled is None:
+            claims.ours.add(entry_id)
+        else:
+            claims.settled[entry_id] = settled
+
+    def _standing(self, entry_id: str, item: Mapping[str, Any], payload_of: Payloads | None) -> Outcome:
+        """The final outcome of an entry that cannot be claimed; raises `InProgress` while its lease runs."""
+        found = outcome_of(item)
+        if found.state is not State.SENDING:
+            return found
+        if float(item["lease_until"]["N"]) > self._clock():
+            raise InProgress("another worker has it in hand")
+        settling = self._updates.settling(entry_id, WORKER_DIED, payload_of)
+        settling["ExpressionAttributeValues"][":sending"] = {"S": State.SENDING.value}
+        with store("ledger"):
+            try:
+                self._client.update_item(
+                    **settling,
+                    ConditionExpression="#state = :sending",
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+                return WORKER_DIED
+            except self._client.exceptions.ConditionalCheckFailedException as error:
+                return outcome_of(item_of(error))  # its worker lived after all, and had the last word
+
+    def _together(self, updates: Sequence[dict[str, Any]]) -> None:
+        """Unconditional updates in one transaction; one by one when another transaction stands in its way."""
+        with store("ledger"):
+            try:
+                self._client.transact_write_items(TransactItems=[{"Update": update} for update in updates])  # type: ignore[typeddict-item]
+            except self._client.exceptions.TransactionCanceledException:
+                for update in updates:
+                    self._client.update_item(**update)
 
 
-def _item_of(error: Any) -> Mapping[str, Any]:
-    item: Mapping[str, Any] = error.response["Item"]
-    return item
-
-
-def _outcome(item: Mapping[str, Any]) -> Outcome:
-    facts = {name: item[name]["S"] for name in _OUTCOME_FIELDS if name in item}
-    return Outcome(State(item["state"]["S"]), **facts)
+def _chunks(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (ids[start : start + size] for start in range(0, len(ids), size))

@@ -1,8 +1,12 @@
-"""A trigger: one campaign or Canvas, its recipients, and the properties its message is rendered with."""
+"""A trigger as it lies in the queue: one campaign or Canvas, and the messages to its recipients.
+
+A request to /triggers becomes one trigger; one with very many recipients lies in several messages, each with a part of
+them. Every recipient is a send of its own: with its own entry in the ledger, and its own outcome.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,33 +21,107 @@ MAX_PROPERTIES_BYTES = 51_200
 # Where the properties go: campaigns and Canvases use different names.
 PROPERTIES_FIELD: Mapping[TargetKind, str] = {"campaign": "trigger_properties", "canvas": "context"}
 
+_NONE = msgspec.Raw(b"{}")
+
+
+class Recipient(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`address` is in Braze's shape; `properties`, when given, replace the trigger's, with which they were joined."""
+
+    address: dict[str, Any]
+    properties: msgspec.Raw = _NONE
+
+
+class Send(msgspec.Struct, frozen=True):
+    """One message to one recipient, or a broadcast (`address` is None). `properties` is a JSON object as text."""
+
+    id: str
+    kind: TargetKind
+    target_id: str
+    address: dict[str, Any] | None
+    properties: bytes
+    accepted_at: float
+
+    @property
+    def member(self) -> bytes:
+        """The same for the same recipient, as far as the address alone can tell."""
+        identity = {name: value for name, value in (self.address or {}).items() if name != "prioritization"}
+        if isinstance(email := identity.get("email"), str):
+            identity["email"] = email.lower()
+        return msgspec.json.encode(identity, order="deterministic")
+
 
 class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One message of TriggerQueue. `recipients` are in Braze's shape and empty for a broadcast."""
+    """One message of TriggerQueue.
+
+    `accepted_at` is in epoch seconds. Of a trigger with several recipients `recipients` is a part, the first of which
+    has the number `first` (from 1), and `entered_at` tells this trigger from an equal one of another week.
+    """
 
     trigger_id: str
     kind: TargetKind
     target_id: str
-    recipients: list[dict[str, Any]]
-    properties: dict[str, Any]
+    recipients: list[Recipient]
+    properties: msgspec.Raw = _NONE
     broadcast: bool = False
+    accepted_at: float = 0.0
+    first: int = 0
+    entered_at: int = 0
 
-    def body(self) -> dict[str, Any]:
-        """The request body Braze documents for this kind."""
-        body: dict[str, Any] = {f"{self.kind}_id": self.target_id}
+    def sends(self) -> Iterator[Send]:
+        shared = bytes(self.properties)
         if self.broadcast:
-            body["broadcast"] = True
-        else:
-            body["recipients"] = self.recipients
-        if self.properties:
-            body[PROPERTIES_FIELD[self.kind]] = self.properties
-        return body
+            yield Send(self.trigger_id, self.kind, self.target_id, None, shared, self.accepted_at)
+        for number, recipient in enumerate(self.recipients, self.first):
+            own = bytes(recipient.properties)
+            yield Send(
+                part_id(self.trigger_id, self.entered_at, number) if self.first else self.trigger_id,
+                self.kind,
+                self.target_id,
+                recipient.address,
+                own if own != b"{}" else shared,
+                self.accepted_at,
+            )
+
+
+def part_id(trigger_id: str, entered_at: int, number: int) -> str:
+    """The ledger entry of one of several recipients, numbered from 1."""
+    return f"{trigger_id}.{entered_at}.{number}"
+
+
+def again(send: Send) -> Trigger:
+    """The trigger that makes exactly this send, for an operator to put into the queue again."""
+    trigger_id, _, part = send.id.partition(".")
+    entered_at, _, number = part.partition(".")
+    return Trigger(
+        trigger_id,
+        send.kind,
+        send.target_id,
+        [] if send.address is None else [Recipient(send.address)],
+        msgspec.Raw(send.properties),
+        send.address is None,
+        send.accepted_at,
+        int(number or 0),
+        int(entered_at or 0),
+    )
 
 
 def check_audience(
     kind: TargetKind, target_id: str, recipients: Sequence[Any] | None, broadcast: bool, allowed: Container[str]
 ) -> None:
     """One wrong flag messages a whole segment: a broadcast needs an allow-listed id; no recipients are an error."""
+    check_broadcast(kind, target_id, recipients, broadcast, allowed)
+    if recipients and len(recipients) > MAX_RECIPIENTS:
+        raise InvalidInput(
+            f"more than {MAX_RECIPIENTS} recipients",
+            field="recipients",
+            hint=f"Braze takes {MAX_RECIPIENTS} a call: send several.",
+        )
+
+
+def check_broadcast(
+    kind: TargetKind, target_id: str, recipients: Sequence[Any] | None, broadcast: bool, allowed: Container[str]
+) -> None:
+    """The same for any number of recipients."""
     if broadcast and target_id not in allowed:
         raise NotAllowed(
             f"this {kind} is not allowed to be broadcast",
@@ -58,12 +136,6 @@ def check_audience(
     if not broadcast and not recipients:
         raise InvalidInput(
             "nobody to send to", code="no_recipients", field="recipients", hint="Give at least one recipient."
-        )
-    if recipients and len(recipients) > MAX_RECIPIENTS:
-        raise InvalidInput(
-            f"more than {MAX_RECIPIENTS} recipients",
-            field="recipients",
-            hint=f"Braze takes {MAX_RECIPIENTS} a call: send several.",
         )
 
 

@@ -4,8 +4,9 @@ Started by `infra.local.aws` as ``python -P moto_server.py HOST PORT SCALE``. Pr
 until its standard input closes, which also happens when the parent is killed. State lives in memory and dies with the
 process.
 
-Three things are added to moto's own server. Every call is atomic, as a conditional write or a receive is in AWS; moto's
-threads would let two conditional writes both win. A receive does not count the whole queue again for each message. What
+Four things are added to moto's own server. Every call is atomic, as a conditional write or a receive is in AWS; moto's
+threads would let two conditional writes both win. A receive does not count the whole queue again for each message. A
+transaction of updates looks at its conditions before it writes, where moto copies the whole table for each item. What
 CloudFormation needs is imported while the parent is still busy.
 """
 
@@ -19,6 +20,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from moto.core.utils import unix_time_millis
+from moto.dynamodb.comparisons import get_filter_expression
+from moto.dynamodb.exceptions import ConditionalCheckFailed, TransactionCanceledException
+from moto.dynamodb.models import DynamoDBBackend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sqs.models import Message, Queue, SQSBackend
 from werkzeug.serving import make_server
@@ -46,6 +50,45 @@ def _wait_without_the_lock(queue: Queue, timeout: int, original: Callable[..., N
 def _never_expired(_backend: SQSBackend, _queue_name: str, _message: object) -> bool:
     """Nothing outlives the days a message is kept; moto's own check counts every message of the queue."""
     return True
+
+
+def _looked_at_first(
+    backend: DynamoDBBackend,
+    transact_items: list[dict[str, Any]],
+    original: Callable[..., None] = DynamoDBBackend.transact_write_items,
+) -> None:
+    """A transaction of at most 100 updates of different items; any other is left to moto."""
+    updates = [item.get("Update") for item in transact_items]
+    keys = {(update["TableName"], str(update["Key"])) for update in updates if update}
+    if len(keys) != len(transact_items) or len(keys) > 100:
+        original(backend, transact_items)
+        return
+    objections = [_objection(backend, item["Update"]) for item in transact_items]
+    if any(code for code, *_ in objections):
+        raise TransactionCanceledException(objections)
+    for item in transact_items:
+        update = item["Update"]
+        backend.update_item(
+            update["TableName"],
+            update["Key"],
+            update_expression=update["UpdateExpression"],
+            expression_attribute_names=update.get("ExpressionAttributeNames"),
+            expression_attribute_values=update.get("ExpressionAttributeValues"),
+        )
+
+
+def _objection(backend: DynamoDBBackend, update: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Code, message and old item, as moto wants them in a refusal; three times None when nothing is against it."""
+    if "ConditionExpression" not in update:
+        return None, None, None
+    current = backend.get_item(update["TableName"], update["Key"])
+    names, values = update.get("ExpressionAttributeNames"), update.get("ExpressionAttributeValues")
+    condition = get_filter_expression(update["ConditionExpression"], names, values)
+    if condition.expr(current):
+        return None, None, None
+    wants_old = update.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and current
+    old = current.to_json()["Attributes"] if wants_old and current else None
+    return "ConditionalCheckFailed", ConditionalCheckFailed().message, old
 
 
 def _scaled(scale: float) -> Callable[[Message, int], None]:
@@ -76,6 +119,7 @@ def main(host: str, port: int, scale: float) -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     Queue.wait_for_messages = _wait_without_the_lock  # type: ignore[assignment]
     SQSBackend.is_message_valid_based_on_retention_period = _never_expired  # type: ignore[assignment]
+    DynamoDBBackend.transact_write_items = _looked_at_first  # type: ignore[method-assign,assignment]
     if scale != 1:
         Message.change_visibility = _scaled(scale)  # type: ignore[assignment]
     application = DomainDispatcherApplication(create_backend_app)

@@ -9,23 +9,36 @@ from typing import Any
 import msgspec
 import pytest
 
-from clients.braze import Braze
 from infra.local.simulators import BrazeSimulator, Status
-from shared.deadline import Deadline
-from shared.errors import InProgress
 from shared.ledger import Ledger
-from shared.outcomes import State
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context, Invoked, failures, sqs_event, sqs_record
-from trigger_relay.delivery import build, deliver
-from trigger_relay.triggers import Trigger
+from trigger_relay.delivery import build
+from trigger_relay.triggers import Recipient, Trigger
 
-MEMBER = [{"external_user_id": "member-1"}]
+KEPT = ("payload", "unresolved")  # with an unknown trigger, for an operator
 OFFER = {"offer_title": "Free coffee"}
 
 
-def trigger(target_id: str = "campaign-1", kind: Any = "campaign", trigger_id: str = "trg-1", **more: Any) -> Trigger:
-    return Trigger(trigger_id, kind, target_id, **({"recipients": MEMBER, "properties": OFFER} | more))
+def trigger(
+    target_id: str = "campaign-1",
+    kind: Any = "campaign",
+    trigger_id: str = "trg-1",
+    to: Any = "member-1",
+    properties: Any = OFFER,
+    **more: Any,
+) -> Trigger:
+    addresses = [{"external_user_id": each} if isinstance(each, str) else each for each in ([to] if to else [])]
+    recipients = [Recipient(address) for address in addresses]
+    return Trigger(trigger_id, kind, target_id, recipients, msgspec.Raw(msgspec.json.encode(properties)), **more)
+
+
+def triggers(number: int, target_id: str = "campaign-1", first: int = 0, **more: Any) -> list[Trigger]:
+    """As many triggers for as many members."""
+    return [
+        trigger(target_id, trigger_id=f"trg-{at}", to=f"member-{at}", accepted_at=at, **more)
+        for at in range(first, first + number)
+    ]
 
 
 def body(sent: Trigger) -> str:
@@ -45,7 +58,7 @@ def run(handle: Invoked, *bodies: str, remaining_ms: int = 120_000) -> list[str]
 def entry(aws: Aws, trigger_id: str = "trg-1") -> dict[str, Any]:
     found = aws.item("ledger", trigger_id)
     assert found is not None
-    return {name: value for name, value in found.items() if name not in ("id", "expires_at", "entered_at")}
+    return {name: value for name, value in found.items() if name not in ("id", "expires_at", "entered_at", *KEPT)}
 
 
 def test_a_campaign_is_sent_with_its_properties(aws: Aws, handle: Invoked, braze: BrazeSimulator) -> None:
@@ -61,18 +74,21 @@ def test_a_canvas_is_sent_with_its_context(handle: Invoked, braze: BrazeSimulato
 
     [request] = braze.requests()
     assert request.path == "/canvas/trigger/send"
-    assert request.json() == {"canvas_id": "canvas-1", "recipients": MEMBER, "context": OFFER}
+    assert request.json() == {
+        "canvas_id": "canvas-1",
+        "recipients": [{"external_user_id": "member-1", "context": OFFER}],
+    }
 
 
 def test_a_member_known_by_email_only_is_reached(handle: Invoked, braze: BrazeSimulator) -> None:
-    recipients = [{"email": "ann@example.com", "prioritization": ["identified", "most_recently_updated"]}]
+    address = {"email": "ann@example.com", "prioritization": ["identified", "most_recently_updated"]}
 
-    assert run(handle, body(trigger(recipients=recipients))) == []
+    assert run(handle, body(trigger(to=address))) == []
     assert [(sent.recipient_type, sent.recipient) for sent in braze.sends] == [("email", "ann@example.com")]
 
 
 def test_a_broadcast_is_sent_as_one(handle: Invoked, braze: BrazeSimulator) -> None:
-    assert run(handle, body(trigger(broadcast=True, recipients=[]))) == []
+    assert run(handle, body(trigger(broadcast=True, to=None))) == []
     assert [sent.recipient_type for sent in braze.sends] == ["broadcast"]
 
 
@@ -180,14 +196,14 @@ def test_triggers_that_time_does_not_reach_are_left_to_the_queue(
     assert aws.items("ledger") == []
 
 
-def test_a_batch_keeps_its_order(handle: Invoked, braze: BrazeSimulator) -> None:
-    sent = [
-        trigger(trigger_id=f"trg-{number}", recipients=[{"external_user_id": f"member-{number}"}])
-        for number in range(10)
-    ]
+def test_triggers_of_one_campaign_go_out_together_in_the_order_they_were_accepted(
+    handle: Invoked, braze: BrazeSimulator
+) -> None:
+    sent = triggers(60)
 
-    assert run(handle, *map(body, sent)) == []
-    assert [one.recipient for one in braze.sends] == [f"member-{number}" for number in range(10)]
+    assert run(handle, *map(body, reversed(sent))) == []
+    assert [len(request.json()["recipients"]) for request in braze.requests()] == [50, 10]
+    assert [one.recipient for one in braze.sends] == [f"member-{number}" for number in range(60)]
 
 
 def test_each_outcome_is_counted(handle: Invoked, braze: BrazeSimulator, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,24 +219,18 @@ def test_each_outcome_is_counted(handle: Invoked, braze: BrazeSimulator, capsys:
     assert [metrics[name] for name in ("TriggersSent", "TriggersFailed", "TriggersUnknown")] == [[1.0]] * 3
 
 
-class NeverAsked(Braze):
-    """A vendor that must not be reached."""
-
-    def __init__(self) -> None:
-        """Needs nothing."""
-
-    def send(self, *_: Any, **__: Any) -> Any:
-        raise AssertionError("a claimed trigger was sent again")
-
-
-def test_a_worker_that_died_mid_send_leaves_its_trigger_in_progress_and_then_unknown(aws: Aws) -> None:
+def test_a_worker_that_died_mid_send_leaves_its_trigger_in_progress_and_then_unknown(
+    aws: Aws, braze: BrazeSimulator
+) -> None:
     now = time.time()
-    ledger = Ledger(aws.dynamodb, aws.table("ledger"), lambda: now)
-    ledger.claim("trg-1", 180)  # and then its worker was gone
+    handle = build(aws.settings(BRAZE_REST_URL=braze.url), lambda: now)
+    Ledger(aws.dynamodb, aws.table("ledger"), lambda: now).claim("trg-1", 180)  # and then its worker was gone
 
-    with pytest.raises(InProgress):
-        deliver(trigger(), NeverAsked(), ledger, Deadline(60))
+    assert run(handle, body(trigger())) == ["message-0"]
 
     now += 181
-    outcome = deliver(trigger(), NeverAsked(), ledger, Deadline(60))
-    assert (outcome.state, outcome.reason) == (State.UNKNOWN, "worker_died")
+    assert run(handle, body(trigger())) == []
+    found = aws.items("ledger")[0]
+    assert (found["state"], found["reason"]) == ("unknown", "worker_died")
+    assert msgspec.json.decode(found["payload"], type=Trigger).trigger_id == "trg-1"
+    assert braze.requests() == []

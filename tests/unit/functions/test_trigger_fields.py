@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from shared.errors import InvalidInput
-from trigger_relay.fields import in_snake_case, is_blank, parse, snake_case, take_first
+from shared.errors import ConfigurationError, InvalidInput
+from trigger_relay.fields import Payload, in_snake_case, is_blank, parse, rules_of, snake_case, unwrapped
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,105 @@ def test_anything_else_is_not_blank(value: Any) -> None:
 
 
 def test_the_first_field_that_is_filled_in_is_taken_and_blank_ones_before_it_removed() -> None:
-    payload = {"b": " ", "c": 7, "d": 8, "other": 9}
+    payload = Payload({"b": " ", "c": 7, "d": 8, "other": 9})
 
-    assert take_first(payload, ("a", "b", "c", "d")).value == 7
-    assert payload == {"d": 8, "other": 9}
+    assert payload.take_first(("a", "b", "c", "d")).value == 7
+    assert payload.properties() == {"d": 8, "other": 9}
 
 
 def test_nothing_filled_in_is_none() -> None:
-    payload = {"a": "", "other": 9}
+    payload = Payload({"a": "", "other": 9})
 
-    assert take_first(payload, ("a", "b")).value is None
-    assert payload == {"other": 9}
+    assert payload.take_first(("a", "b")).value is None
+    assert payload.find_first(("a", "b")) is None
+    assert payload.properties() == {"other": 9}
+
+
+@pytest.mark.parametrize(
+    ("payload", "names", "value", "left"),
+    [
+        ({"customer": {"identifier": "m"}}, ("customer_identifier",), "m", {}),
+        ({"customer": {"external_id": "m", "tier": 1}}, ("external_id",), "m", {"customer": {"tier": 1}}),
+        ({"settings": {"more": {"braze_campaign_id": "c"}}}, ("braze_campaign_id",), "c", {}),
+        ({"event_data": {"user_id": "x"}}, ("user_id",), None, {"event_data": {"user_id": "x"}}),
+        ({"a": {"email_address": ""}, "email_address": "e"}, ("email_address",), "e", {"a": {"email_address": ""}}),
+        ({"broadcast": {"flag": True}}, ("broadcast_flag",), True, {}),
+    ],
+)
+def test_a_field_within_objects_goes_by_its_path_or_by_a_name_nobody_would_give_to_anything_else(
+    payload: dict[str, Any], names: tuple[str, ...], value: Any, left: dict[str, Any]
+) -> None:
+    sent = Payload(payload)
+
+    assert sent.take_first(names).value == value
+    assert sent.properties() == left
+
+
+def test_the_name_a_nested_field_was_sent_by_is_its_path() -> None:
+    assert Payload({"customer": {"identifier": 7}}).take_first(("customer_identifier",)).name == "customer.identifier"
+
+
+def test_nested_fields_of_the_table_get_their_one_name_and_others_stay_where_they_are() -> None:
+    payload = Payload({"offer": {"title": "Tea", "logo": "l", "colour": "red"}, "point_award": {"amount": "5"}})
+
+    assert payload.properties() == {
+        "offer": {"colour": "red"},
+        "offer_title": "Tea",
+        "logo": "l",
+        "point_award_amount": 5,
+    }
+
+
+def test_of_a_flat_and_a_nested_field_of_one_name_both_are_kept() -> None:
+    assert Payload({"offer": {"title": "a"}, "offer_title": "b"}).properties() == {
+        "offer": {"title": "a"},
+        "offer_title": "b",
+    }
+
+
+def test_the_fields_of_a_wrapper_are_the_messages_own() -> None:
+    assert unwrapped({"Trigger Properties": {"Offer Id": 1}, "x": 2}) == {"offer_id": 1, "x": 2}
+
+
+def test_a_field_both_in_a_wrapper_and_beside_it_is_refused() -> None:
+    with pytest.raises(InvalidInput) as error:
+        unwrapped({"context": {"a": 1}, "a": 2})
+    assert error.value.field == "context.a"
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ('{"braze campaign id": "c",}', {"braze_campaign_id": "c"}),
+        ("{broken", "{broken"),
+        ("a word", "a word"),
+        ("[1]", "[1]"),
+    ],
+)
+def test_json_in_a_text_is_read_if_it_is_json(text: str, read: Any) -> None:
+    assert unwrapped({"campaign custom data": text}) == {"campaign_custom_data": read}
+
+
+def test_a_deployment_adds_names_to_the_table_without_code() -> None:
+    rules = rules_of(
+        ["Loyalty Card=customer_identifier", "eventData.points=points_earned:number", "Until=expires:date"]
+    )
+    sent = Payload(
+        in_snake_case({"loyalty card": "m-1", "eventData": {"points": "1,200"}, "until": "2026-11-30 10:00"}), rules
+    )
+
+    assert sent.take_first(("customer_identifier",)).value == "m-1"
+    assert sent.properties() == {"points_earned": 1200, "expires": "2026-11-30T10:00"}
+
+
+def test_an_added_name_does_not_replace_what_has_the_name_already() -> None:
+    sent = Payload({"card": "a", "customer_identifier": "b"}, rules_of(["card=customer_identifier"]))
+
+    assert sent.take_first(("customer_identifier",)).value == "b"
+    assert sent.properties() == {"card": "a"}
+
+
+@pytest.mark.parametrize("line", ["card", "=x", "a=b:colour", "a..b=c", "a=", "a=b c"])
+def test_a_rule_nobody_can_read_is_a_fault_of_the_deployment(line: str) -> None:
+    with pytest.raises(ConfigurationError, match="TRIGGER_FIELDS"):
+        rules_of([line])

@@ -1,0 +1,106 @@
+"""What the ledger writes, and how it reads it back: the items of its table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from shared.outcomes import Outcome, State
+
+# A message lives for 14 days in its queue and, put back from the dead-letter queue, for as long again.
+KEEP_SECONDS = 30 * 86_400
+
+# What waits for an operator's word carries this attribute, and so stands in the sparse index of the same name.
+UNRESOLVED = "unresolved"
+
+_OUTCOME_FIELDS = ("reason", "detail", "dispatch_id", "notice")
+
+Payloads = Callable[[str], str]
+
+
+class Entry(NamedTuple):
+    """Where an entry stands, when it was entered (whole epoch seconds), and of how many parts it is."""
+
+    outcome: Outcome
+    entered_at: int
+    parts: int
+    is_new: bool = False
+
+
+class Updates:
+    """Parameters of UpdateItem, for one entry each; `clock` gives epoch seconds."""
+
+    def __init__(self, table: str, clock: Callable[[], float]) -> None:
+        self._table = table
+        self._clock = clock
+
+    def claiming(self, entry_id: str, lease_seconds: float) -> dict[str, Any]:
+        now = self._clock()
+        return {
+            "TableName": self._table,
+            "Key": key_of(entry_id),
+            "UpdateExpression": "SET #state = :sending, lease_until = :lease, expires_at = :expiry,"
+            " entered_at = if_not_exists(entered_at, :now)",
+            "ConditionExpression": "attribute_not_exists(id) OR #state = :queued",
+            "ExpressionAttributeNames": {"#state": "state"},
+            "ExpressionAttributeValues": {
+                ":sending": {"S": State.SENDING.value},
+                ":queued": {"S": State.QUEUED.value},
+                ":lease": {"N": f"{now + lease_seconds:.3f}"},
+                ":expiry": self.expiry(),
+                ":now": {"N": str(int(now))},
+            },
+        }
+
+    def settling(self, entry_id: str, outcome: Outcome, payload_of: Payloads | None) -> dict[str, Any]:
+        facts = {name: value for name in _OUTCOME_FIELDS if (value := getattr(outcome, name))}
+        gone = ["lease_until"]
+        if outcome.state is State.UNKNOWN and payload_of is not None:
+            facts |= {"payload": payload_of(entry_id), UNRESOLVED: "yes"}
+        else:
+            gone += ["payload", UNRESOLVED]
+        return {
+            "TableName": self._table,
+            "Key": key_of(entry_id),
+            "UpdateExpression": "SET #state = :state, expires_at = :expiry"
+            + "".join(f", {name} = :{name}" for name in facts)
+            + f" REMOVE {', '.join(gone)}",
+            "ExpressionAttributeNames": {"#state": "state"},
+            "ExpressionAttributeValues": {
+                ":state": {"S": outcome.state.value},
+                ":expiry": self.expiry(),
+                **{f":{name}": {"S": value} for name, value in facts.items()},
+            },
+        }
+
+    def releasing(self, entry_id: str) -> dict[str, Any]:
+        return {
+            "TableName": self._table,
+            "Key": key_of(entry_id),
+            "UpdateExpression": "SET #state = :queued REMOVE lease_until",
+            "ExpressionAttributeNames": {"#state": "state"},
+            "ExpressionAttributeValues": {":queued": {"S": State.QUEUED.value}},
+        }
+
+    def expiry(self) -> Any:
+        return {"N": str(int(self._clock()) + KEEP_SECONDS)}
+
+
+def key_of(entry_id: str) -> Any:
+    return {"id": {"S": entry_id}}
+
+
+def item_of(error: Any) -> Mapping[str, Any]:
+    item: Mapping[str, Any] = error.response["Item"]
+    return item
+
+
+def entry_of(item: Mapping[str, Any]) -> Entry:
+    return Entry(
+        outcome_of(item), int(float(item.get("entered_at", {"N": "0"})["N"])), int(item.get("parts", {"N": "1"})["N"])
+    )
+
+
+def outcome_of(item: Mapping[str, Any]) -> Outcome:
+    facts = {name: item[name]["S"] for name in _OUTCOME_FIELDS if name in item}
+    return Outcome(State(item["state"]["S"]), **facts)

@@ -1,0 +1,320 @@
+"""A SessionM payload read: what is to be sent, to whom, and what makes a repeat of it a repeat."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from clients.vocabulary import TargetKind
+from shared.errors import ConfigurationError, InvalidInput
+from shared.queues import body_of
+from shared.validation import convert
+from trigger_relay import fields
+from trigger_relay.triggers import Recipient, Trigger, check_broadcast, check_properties
+
+# A thousand recipients fit a body of 1 MiB with a kilobyte of properties each; a campaign for more is a broadcast.
+MAX_RECIPIENTS = 1000
+
+# SQS takes 256 KiB a message in older regions and emulators.
+_MESSAGE_BYTES = 200_000
+
+# Who gets the message when an email address belongs to several profiles. Source: Braze's recipient object.
+_EMAIL_PRIORITIZATION = ["identified", "most_recently_updated"]
+
+_Prioritization = Literal["identified", "unidentified", "most_recently_updated", "least_recently_updated"]
+
+_TRUE = (True, "true", 1, "1")
+_FALSE = (None, False, "false", 0, "0", "")
+
+_MEMBER_KIND = re.compile(r"external_id|braze_id|alias(:(?P<label>[^\x00-\x1f\x7f]{1,255}))?")
+
+_Text = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,255}\Z")]
+_ExternalId = Annotated[
+    str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,255}\Z", description="Give the member's external id in Braze.")
+]
+
+
+class _Target(msgspec.Struct):
+    target_id: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z", description="Give the API id Braze shows under Schedule Delivery.")
+    ]
+
+
+class _Alias(msgspec.Struct):
+    """An alias as Braze has it."""
+
+    alias_name: _Text
+    alias_label: _Text
+
+
+class _External(msgspec.Struct):
+    member: _ExternalId
+
+
+class _Email(msgspec.Struct):
+    member: Annotated[
+        str,
+        Meta(
+            pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+\Z",
+            max_length=254,
+            description="Give one email address.",
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How this deployment reads payloads.
+
+    `broadcast_allowed`: ids that may be broadcast. `rules`: names added to the table. `member_kind`: what a customer
+    identifier is in Braze when the payload does not say: external_id, braze_id, or alias:LABEL.
+    """
+
+    broadcast_allowed: Container[str] = ()
+    rules: Sequence[fields.Rule] = ()
+    member_kind: str = "external_id"
+
+    def __post_init__(self) -> None:
+        kind = _MEMBER_KIND.fullmatch(self.member_kind)
+        if kind is None or self.member_kind == "alias":
+            raise ConfigurationError("TRIGGER_CUSTOMER_IDENTIFIER must be external_id, braze_id or alias:LABEL")
+
+    def read(self, payload: dict[str, Any], identity: str = "") -> Reading:
+        """Makes sense of a payload.
+
+        `identity` is the caller's own key for this event, or empty: then an event id in the payload, or else its whole
+        content, tells a repeat from a new event. Raises `InvalidInput`, `NotAllowed` or `TooLarge`.
+        """
+        unwrapped = fields.unwrapped(payload)
+        content = msgspec.json.encode(unwrapped, order="deterministic")
+        sent = fields.Payload(unwrapped, self.rules)
+        kind, target_id = _target(sent)
+        broadcast = _flag(sent.take_first(fields.BROADCAST_NAMES))
+        urgent = _flag(sent.take_first(fields.URGENT_NAMES))
+        listed = sent.take_first(fields.RECIPIENTS_NAMES)
+        member_kind = self._member_kind(sent.take_first(fields.MEMBER_KIND_NAMES)) or self.member_kind
+        address = _address(sent, member_kind)
+        event_id = sent.find_first(fields.EVENT_NAMES)
+        properties = sent.properties()
+        check_properties(kind, properties)
+        if broadcast:
+            recipients = []
+        elif listed.value is not None:
+            recipients = self._recipients(kind, listed, member_kind, properties)
+        else:
+            recipients = [Recipient(address)] if address else []
+        check_broadcast(kind, target_id, recipients, broadcast, self.broadcast_allowed)
+        known_by = content
+        if identity or event_id is not None:
+            addresses = [recipient.address for recipient in recipients]
+            known_by = msgspec.json.encode([kind, target_id, addresses, identity or event_id], order="deterministic")
+        trigger_id = "trg-" + sha256(known_by).hexdigest()[:32]
+        return Reading(trigger_id, kind, target_id, recipients, msgspec.json.encode(properties), broadcast, urgent)
+
+    def _member_kind(self, given: fields.Taken) -> str:
+        if given.value is None:
+            return ""
+        if not isinstance(given.value, str) or not _MEMBER_KIND.fullmatch(given.value):
+            raise InvalidInput(
+                "not a kind of identifier Braze has", field=given.name, hint="Give external_id, alias or braze_id."
+            )
+        return given.value
+
+    def _recipients(
+        self, kind: TargetKind, listed: fields.Taken, member_kind: str, shared: dict[str, Any]
+    ) -> list[Recipient]:
+        if not isinstance(listed.value, list):
+            raise InvalidInput("expected a list", field=listed.name, hint="Give a list of recipients.")
+        if len(listed.value) > MAX_RECIPIENTS:
+            raise InvalidInput(
+                f"more than {MAX_RECIPIENTS} recipients", field=listed.name, hint="Send several requests."
+            )
+        return [
+            self._recipient(kind, item, f"{listed.name}[{position}]", member_kind, shared)
+            for position, item in enumerate(listed.value)
+        ]
+
+    def _recipient(self, kind: TargetKind, item: Any, at: str, member_kind: str, shared: dict[str, Any]) -> Recipient:
+        if isinstance(item, str):
+            item = {fields.MEMBER_NAMES[0]: item}
+        if not isinstance(item, dict):
+            raise InvalidInput("expected an object or an identifier", field=at, hint="Give each recipient an object.")
+        try:
+            sent = fields.Payload(fields.unwrapped(item), self.rules)
+            address = _address(sent, self._member_kind(sent.take_first(fields.MEMBER_KIND_NAMES)) or member_kind)
+        except InvalidInput as error:
+            error.field = f"{at}.{error.field}"
+            raise
+        if address is None:
+            raise InvalidInput(
+                "nobody to send to", code="no_recipients", field=at, hint="Give an identifier or an email address."
+            )
+        own = sent.properties()
+        if not own:
+            return Recipient(address)
+        joined = {**shared, **own}
+        check_properties(kind, joined, f"{at}.")
+        return Recipient(address, msgspec.Raw(msgspec.json.encode(joined)))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a payload asks for. `properties` is a JSON object as text, shared by recipients without their own."""
+
+    trigger_id: str
+    kind: TargetKind
+    target_id: str
+    recipients: list[Recipient]
+    properties: bytes = b"{}"
+    broadcast: bool = False
+    urgent: bool = False
+
+    @property
+    def parts(self) -> int:
+        return max(1, len(self.recipients))
+
+    def messages(self, accepted_at: float, entered_at: int) -> list[str]:
+        """The trigger as bodies of queue messages; its parts, if it has several, are known by when it was entered."""
+        first = 1 if self.parts > 1 else 0
+        bodies = []
+        for chunk in _chunks(self.recipients, _MESSAGE_BYTES - len(self.properties)):
+            trigger = Trigger(
+                self.trigger_id,
+                self.kind,
+                self.target_id,
+                chunk,
+                msgspec.Raw(self.properties),
+                self.broadcast,
+                accepted_at,
+                first,
+                entered_at if first else 0,
+            )
+            bodies.append(body_of(trigger))
+            first += len(chunk) if first else 0
+        return bodies
+
+
+def _chunks(recipients: Sequence[Recipient], size_bytes: int) -> list[list[Recipient]]:
+    chunks: list[list[Recipient]] = [[]]
+    room = size_bytes
+    for recipient in recipients:
+        needed = len(msgspec.json.encode(recipient)) + 1
+        if needed > room and chunks[-1]:
+            chunks.append([])
+            room = size_bytes
+        chunks[-1].append(recipient)
+        room -= needed
+    return chunks
+
+
+def _target(sent: fields.Payload) -> tuple[TargetKind, str]:
+    campaign = sent.take_first(fields.CAMPAIGN_NAMES[:1])
+    canvas = sent.take_first(fields.CANVAS_NAMES[:1])
+    # Beside an id of Braze's, campaign_id and canvas_id are SessionM's own and mere data.
+    if campaign.value is None and canvas.value is None:
+        campaign = sent.take_first(fields.CAMPAIGN_NAMES[1:])
+        canvas = sent.take_first(fields.CANVAS_NAMES[1:])
+    if campaign.value is not None and canvas.value is not None:
+        raise InvalidInput(
+            "both a campaign and a Canvas are named", field=canvas.name, hint="Leave one of the two blank."
+        )
+    if campaign.value is None and canvas.value is None:
+        raise InvalidInput(
+            "neither a campaign nor a Canvas is named",
+            code="missing_field",
+            field=fields.CAMPAIGN_NAMES[0],
+            hint="Fill in braze_campaign_id or braze_canvas_id in the campaign's advanced settings.",
+        )
+    taken = campaign if campaign.value is not None else canvas
+    target_id: str = _checked({"target_id": taken}, _Target).target_id
+    return ("campaign" if campaign.value is not None else "canvas"), target_id
+
+
+def _address(sent: fields.Payload, member_kind: str) -> dict[str, Any] | None:
+    """The recipient in Braze's shape; None when nobody is named. All names are taken, the best one counts."""
+    member = sent.take_first(fields.MEMBER_NAMES)
+    alias = sent.take_first(fields.ALIAS_NAMES)
+    alias_name = sent.take_first(fields.ALIAS_NAME_NAMES)
+    alias_label = sent.take_first(fields.ALIAS_LABEL_NAMES)
+    braze_id = sent.take_first(fields.BRAZE_ID_NAMES)
+    email = sent.take_first(fields.EMAIL_NAMES)
+    prioritization = sent.take_first(fields.PRIORITIZATION_NAMES)
+    if member.value is not None:
+        return _member(member, alias_label, member_kind)
+    if alias.value is not None:
+        return {"user_alias": msgspec.to_builtins(_checked_alias(alias))}
+    if alias_name.value is not None:
+        return {"user_alias": _alias(alias_name, alias_label.value)}
+    if braze_id.value is not None:
+        return {"braze_id": _checked({"member": braze_id}, _External).member}
+    if email.value is not None:
+        address = _checked({"member": email}, _Email).member
+        return {"email": address, "prioritization": _prioritization(prioritization)}
+    return None
+
+
+def _prioritization(given: fields.Taken) -> list[str]:
+    if given.value is None:
+        return _EMAIL_PRIORITIZATION
+    try:
+        return [str(word) for word in convert(given.value, list[_Prioritization])]
+    except InvalidInput:
+        raise InvalidInput(
+            "not what Braze sorts by", field=given.name, hint="Give a list of the words Braze knows, or leave it out."
+        ) from None
+
+
+def _member(member: fields.Taken, label: fields.Taken, member_kind: str) -> dict[str, Any]:
+    """A customer identifier is of the kind the payload or the deployment says; other names are external ids."""
+    if isinstance(member.value, dict):
+        if {"alias_name", "alias_label"} <= member.value.keys():
+            return {"user_alias": msgspec.to_builtins(_checked_alias(member))}
+        inner = _address(fields.Payload(dict(member.value)), "external_id")
+        if inner is None:
+            raise InvalidInput("nobody is named in this object", field=member.name, hint="Give an external_id.")
+        return inner
+    if not member.name.replace(".", "_").endswith(fields.MEMBER_NAMES[0]):
+        member_kind = "external_id"
+    kind, _, default_label = member_kind.partition(":")
+    if kind == "alias":
+        return {"user_alias": _alias(member, label.value or default_label)}
+    value = _checked({"member": member}, _External).member
+    return {"braze_id" if kind == "braze_id" else "external_user_id": value}
+
+
+def _alias(name: fields.Taken, label: Any) -> dict[str, Any]:
+    return {
+        "alias_name": _checked({"member": name}, _External).member,
+        "alias_label": _checked({"member": fields.Taken(fields.ALIAS_LABEL_NAMES[0], label)}, _External).member,
+    }
+
+
+def _checked_alias(taken: fields.Taken) -> _Alias:
+    try:
+        return convert(taken.value, _Alias)
+    except InvalidInput:
+        raise InvalidInput("no alias", field=taken.name, hint="Give alias_name and alias_label.") from None
+
+
+def _checked(sent_as: dict[str, fields.Taken], shape: Any) -> Any:
+    """Checks a value; an error names the field as it was sent."""
+    try:
+        return convert({name: taken.value for name, taken in sent_as.items()}, shape)
+    except InvalidInput as error:
+        error.field = sent_as[error.field or ""].name
+        raise
+
+
+def _flag(flag: fields.Taken) -> bool:
+    value = flag.value.strip().lower() if isinstance(flag.value, str) else flag.value
+    if value in _TRUE and not isinstance(value, float):
+        return True
+    if value in _FALSE and not isinstance(value, float):
+        return False
+    raise InvalidInput("expected true or false", field=flag.name, hint="Send true, or leave it out.")
