@@ -85,6 +85,18 @@ class SegmentExport:
     object_prefix: str
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentExport:
+    """An export that Braze has begun.
+
+    `url` is where it will be, to be fetched without a credential; empty when Braze writes to storage of the brand's
+    own, where `object_prefix` names its folder.
+    """
+
+    url: str
+    object_prefix: str
+
+
 class _DataPoint(msgspec.Struct):
     time: str
     size: int
@@ -151,6 +163,29 @@ class Braze:
         except (KeyError, msgspec.ValidationError):
             raise UpstreamGarbled(upstream, "the answer has no data series") from None
         return sorted((SegmentSize(point.time[:10], point.size) for point in points), key=lambda size: size.date)
+
+    def export_segment(self, segment_id: str, callback_url: str, timeouts: Timeouts) -> SegmentExport:
+        """Begins an export of the users' external ids, of which Braze will tell `callback_url` once it is there.
+
+        Braze runs one export of a segment at a time, and answers 429 to a second. Source: Braze's page on
+        POST /users/export/segment.
+        """
+        upstream = self._transport.upstream
+        body = {
+            "segment_id": segment_id,
+            "callback_endpoint": callback_url,
+            "fields_to_export": ["external_id"],
+            "output_format": "zip",
+        }
+        reply = self.relay("POST", "/users/export/segment", timeouts=timeouts, body=body)
+        raise_for_status(upstream, reply, _refusal)
+        answer = reply.json(upstream)
+        if answer.get("message") != "success" and _words(answer):
+            raise UpstreamRefused(upstream, "no_success", _words(answer))
+        url, object_prefix = answer.get("url") or "", answer.get("object_prefix") or ""
+        if not isinstance(url, str) or not isinstance(object_prefix, str) or not (url or object_prefix):
+            raise UpstreamGarbled(upstream, "the answer does not say where the export will be")
+        return SegmentExport(url, object_prefix)
 
     def export_segment(self, segment_id: str, callback_url: str, timeouts: Timeouts) -> SegmentExport:
         """Begins an export of the users' external ids, of which Braze will tell `callback_url` once it is there.
