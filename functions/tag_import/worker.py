@@ -28,7 +28,8 @@ from shared.observability import flush, logger
 from shared.queues import Message, Queue, Staying, batch_response, body_of, messages_of
 from tag_import.finish import Finisher
 from tag_import.jobs import Job, Jobs, JobState, Later, Options, Outdated, Source
-from tag_import.reading import Reader, options_of
+from tag_import.formats import options_of
+from tag_import.reading import Reader
 from tag_import.segment_export import Exporter, scheduled_job
 from tag_import.verdicts import Verdicts
 
