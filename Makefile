@@ -13,7 +13,8 @@ unexport VIRTUAL_ENV
 PY := .venv/bin/python
 CHECKED := functions infra tests
 
-.PHONY: help demo run test check format bench build deploy requirements sam-demo clean environment import redrive failures
+.PHONY: help demo run test check format bench build deploy requirements sam-demo clean environment import redrive failures \
+	render lint-liquid
 
 help: ## print this list
 	@sed -n 's/^\([a-z%<>-]*\):.*## \(.*\)/\1|\2/p' Makefile | sed "s/%/FUNCTION/" | \
@@ -34,6 +35,12 @@ import: environment ## tags from a file: FILE=members.csv TAG=gold TTL=30d
 
 failures: environment ## the rows of an import that were not sent: IMPORT=webhook-2026-11-22
 	@PYTHONPATH=functions $(PY) -m infra.failures
+
+render: environment ## a message as Braze sends it: TEMPLATE=docs/snippets/wallet.liquid MEMBER=... LANGUAGE=ko
+	@PYTHONPATH=functions:. $(PY) -m infra.liquid render
+
+lint-liquid: environment ## mistakes in a template: FILE="docs/snippets/*.liquid"
+	@PYTHONPATH=functions:. $(PY) -m infra.liquid lint
 
 redrive: environment ## try again what was given up: QUEUE=tag, bulk-tag, import or trigger; DRY=yes counts
 	@$(PY) -m infra.redrive

@@ -1,0 +1,142 @@
+"""`python -m infra.liquid render | lint`: what `make render` and `make lint-liquid` run; both read their arguments
+from environment variables, as make passes them.
+
+    make render TEMPLATE=docs/snippets/wallet.liquid MEMBER=LC-100001 PROFILE=profile.json
+    make lint-liquid FILE=docs/snippets/wallet.liquid
+
+A template is rendered against the bundle that `make run` keeps up, or one started for it. PROFILE is a JSON file of
+variables: {"user": {"first_name": "Ana"}, "custom_attribute": {...}, "api_trigger_properties": {...}}.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from infra.liquid.fetching import Fetched, Fetcher
+from infra.liquid.lint import lint
+from infra.liquid.message import Message, render
+from infra.liquid.webhook import Webhook, is_webhook, render_webhook, webhook_of
+from infra.local.bundle import LocalBundle
+from infra.local.settings import STATE_DIR, BundleSettings, caller_key
+
+CREDENTIAL = "bundle"
+CALLER = "braze-connected-content"
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one command and returns its exit code: 1 for a message that is not sent or a template with errors."""
+    if arguments == ["render"]:
+        return _render(os.environ)
+    if arguments == ["lint"]:
+        return _lint(os.environ)
+    print(__doc__)
+    return 2
+
+
+def fetcher_for(content_url: str, **options: Any) -> Fetcher:
+    """Braze's side of a local bundle: the snippets' host and credential lead to it."""
+    hosts = {"CONTENT_HOST": content_url, urlsplit(content_url).hostname or "": content_url}
+    return Fetcher(hosts, {CREDENTIAL: (CALLER, caller_key(CALLER))}, **options)
+
+
+def variables_for(member: str, language: str = "en", profile: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What Braze knows about a recipient; `profile` adds to it and replaces."""
+    known: dict[str, Any] = {
+        "user": {"user_id": member, "language": language, "first_name": "Ana", "most_recent_locale": language},
+        "custom_attribute": {},
+        "campaign": {"name": "Example", "api_id": "local-campaign", "dispatch_id": "local-dispatch"},
+    }
+    for name, values in (profile or {}).items():
+        known[name] = {**known.get(name, {}), **values}
+    return known
+
+
+def _render(given: Mapping[str, str]) -> int:
+    path = Path(given.get("TEMPLATE", ""))
+    if not path.is_file():
+        print("Which template? As in: make render TEMPLATE=docs/snippets/wallet.liquid MEMBER=LC-100001")
+        return 2
+    profile_path = given.get("PROFILE", "")
+    profile = json.loads(Path(profile_path).read_text(encoding="utf-8")) if profile_path else {}
+    source = path.read_text(encoding="utf-8")
+    with _bundle() as (content_url, member):
+        variables = variables_for(given.get("MEMBER") or member, given.get("LANGUAGE", "en"), profile)
+        fetcher = fetcher_for(content_url)
+        preview = bool(given.get("PREVIEW"))
+
+        def rendered(text: str) -> Message:
+            return render(text, variables, fetcher, preview=preview, first_wait_seconds=0.2)
+
+        if not is_webhook(source):
+            return _told(rendered(source))
+        result = render_webhook(webhook_of(source), rendered)
+    if isinstance(result, Message):
+        return _told(result)
+    print(_as_text(result))
+    return 0
+
+
+@contextmanager
+def _bundle() -> Iterator[tuple[str, str]]:
+    """The Content API's address and a member, of the running bundle or of one started here."""
+    described = STATE_DIR / "bundle.json"
+    if described.exists():
+        running = json.loads(described.read_text(encoding="utf-8"))
+        try:
+            os.kill(running["process_id"], 0)
+            yield running["content_url"], "LC-100001"
+            return
+        except OSError:
+            pass  # it left its description behind
+    print("Starting the bundle; with `make run` in another window this is quicker.", file=sys.stderr)
+    with LocalBundle(BundleSettings(state_dir=STATE_DIR / "render")) as bundle:
+        yield bundle.content_url, bundle.members[0].user_id
+
+
+def _told(message: Message) -> int:
+    for fetched in message.calls:
+        print(_call_line(fetched), file=sys.stderr)
+    if message.abort:
+        print(f"Not sent: {message.abort}{f' ({message.reason})' if message.reason else ''}", file=sys.stderr)
+        return 1
+    print(message.text.strip())
+    return 0
+
+
+def _call_line(fetched: Fetched) -> str:
+    outcome = fetched.failure or f"status {fetched.status}"
+    took = "from Braze's cache" if fetched.from_cache else f"{fetched.seconds * 1000:.0f} ms"
+    return f"{fetched.call.method} {fetched.call.url}: {outcome}, {took}"
+
+
+def _as_text(webhook: Webhook) -> str:
+    head = [f"{webhook.method} {webhook.url}", *(f"{name}: {value}" for name, value in webhook.headers.items())]
+    return "\n".join([*head, "", webhook.body])
+
+
+def _lint(given: Mapping[str, str]) -> int:
+    paths = [Path(name) for pattern in given.get("FILE", "").split() for name in sorted(glob.glob(pattern))]
+    if not paths:
+        print("Which file? As in: make lint-liquid FILE=docs/snippets/wallet.liquid")
+        return 2
+    failed = False
+    for path in paths:
+        findings = lint(path.read_text(encoding="utf-8"))
+        failed |= any(finding.level == "error" for finding in findings)
+        for finding in findings:
+            print(f"{path}:{finding.line}: {finding.level} {finding.code}: {finding.message}. {finding.hint}")
+        if not findings:
+            print(f"{path}: nothing found")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

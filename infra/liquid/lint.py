@@ -1,0 +1,295 @@
+"""`make lint-liquid FILE=message.liquid`: the mistakes in a template that Braze shows late or never.
+
+Each finding has a code, a line, what is wrong and what to do. An `error` breaks the message or the call; a `warning`
+works today and fails on a bad day. The rules are those mistakes that Braze's documentation, its issues and partners'
+guides show people making.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from infra.liquid import call, filters
+from infra.liquid.syntax import BrazeSyntaxError, Piece, pieces, without_comments
+from infra.liquid.tags import ONLY_IN_BRAZE
+from infra.liquid.webhook import is_webhook
+
+Level = Literal["error", "warning"]
+
+_TAGS = frozenset(
+    {"if", "elsif", "else", "endif", "unless", "endunless", "case", "when", "endcase", "for", "endfor", "break"}
+    | {"continue", "assign", "capture", "endcapture", "comment", "endcomment", "raw", "echo", "liquid", "cycle"}
+    | {"increment", "decrement", "connected_content", "abort_message", "message_extras", "random", "#"}
+    | {"multi_language", "translation", "endtranslation", *ONLY_IN_BRAZE}
+)
+_BLOCKS = {"if": "endif", "unless": "endunless", "case": "endcase", "for": "endfor", "capture": "endcapture"}
+
+# Names of the documentation's samples that nobody replaced.
+_PLACEHOLDER = re.compile(r"\{\{\s*(endpoint_\w+|ap[ip]key_\w+|base64_encoded_string|\w*_placeholder)\s*\}\}")
+_YOURS = re.compile(r"YOUR[-_](?!RETAIL)[A-Z0-9_-]+")  # the retailer id is filled in by the bundle
+_HOST = re.compile(r"(?<=://)(CONTENT_HOST|INTAKE_HOST)\b")
+_SMART_QUOTES = re.compile("[\u2018\u2019\u201a\u201b\u201c\u201d\u201e]")
+_SECRET = re.compile(r"Authorization\"?\s*:\s*\"?(Basic|Bearer)\s+[A-Za-z0-9+/=._-]{8,}")
+_USER_INFO = re.compile(r"https?://[^/\s{]+:[^/\s{]+@")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """One mistake; `line` counts from 1."""
+
+    line: int
+    code: str
+    level: Level
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    """A connected_content tag with its place."""
+
+    at: int
+    markup: call.Markup
+
+    @property
+    def saves(self) -> str:
+        return self.markup.options.get("save", "") or "connected"
+
+    @property
+    def method(self) -> str:
+        return self.markup.options.get("method", "get").upper()
+
+
+class _Report:
+    """Findings of one template, placed by position."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self.findings: set[Finding] = set()
+
+    def add(self, at: int, code: str, message: str, hint: str, level: Level = "error") -> None:
+        self.findings.add(Finding(self._source.count("\n", 0, at) + 1, code, level, message, hint))
+
+
+def lint(source: str) -> list[Finding]:
+    """Every mistake found in a template, from top to bottom."""
+    report = _Report(source)
+    text = without_comments(source)
+    for rule in _TEXT_RULES:
+        rule(text, report)
+    try:
+        cut = list(pieces(text))
+    except BrazeSyntaxError as error:
+        report.add(error.at, "braces", str(error), "Write {{${name}}} with two braces around, and close each of them.")
+        return sorted(report.findings)
+    tags = []
+    for piece in cut:
+        if piece.tag == "connected_content":
+            try:
+                tags.append(_Tag(piece.at, call.parsed(_arguments(piece))))
+            except BrazeSyntaxError as error:
+                report.add(piece.at, "no_url", str(error), "Begin the tag with the address to call.")
+        elif piece.kind in ("tag", "output"):
+            _expression_rules(piece, report)
+    _block_rules(cut, report)
+    for tag in tags:
+        _option_rules(tag, report)
+        _body_rules(tag, text, report)
+    _answer_rules(text, tags, report)
+    return sorted(report.findings)
+
+
+# --- the text as it is ------------------------------------------------------------------------------------------------
+
+
+def _smart_quotes(text: str, report: _Report) -> None:
+    for piece in re.finditer(r"\{[{%].*?[}%]\}", text, re.DOTALL):
+        if found := _SMART_QUOTES.search(piece[0]):
+            at = piece.start() + found.start()
+            report.add(at, "smart_quotes", "curly quotes inside Liquid", "Type straight quotes, ' or \".")
+
+
+def _placeholders(text: str, report: _Report) -> None:
+    for pattern in (_PLACEHOLDER, _YOURS):
+        for found in pattern.finditer(text):
+            hint = "Braze prints nothing for it. Put in the value itself."
+            report.add(found.start(), "placeholder", f"{found[0]} is the documentation's placeholder", hint)
+    for found in _HOST.finditer(text):
+        hint = "Put in the host of your ContentApiUrl or IntakeApiUrl."
+        report.add(found.start(), "host_placeholder", f"{found[0]} stands for a host", hint, "warning")
+
+
+def _secrets(text: str, report: _Report) -> None:
+    if is_webhook(text):
+        return  # a webhook can use no stored credential
+    for pattern in (_SECRET, _USER_INFO):
+        for found in pattern.finditer(text):
+            hint = "Store a credential under Settings > Connected Content and name it with :basic_auth."
+            report.add(found.start(), "secret_in_template", "a credential in the template", hint, "warning")
+
+
+def _misspelt(text: str, report: _Report) -> None:
+    for found in re.finditer(r"\{%-?\s*connected content\b", text):
+        report.add(found.start(), "unknown_tag", "connected content without its underscore", "Write connected_content.")
+    for found in re.finditer(r"(?<!\{)\{[ \t]+[{%]|[}%][ \t]+\}(?!\})", text):
+        report.add(found.start(), "split_braces", "a space between two braces of Liquid", "Write {{, }}, {% and %}.")
+
+
+_TEXT_RULES: tuple[Callable[[str, _Report], None], ...] = (_smart_quotes, _placeholders, _secrets, _misspelt)
+
+
+# --- tags and outputs -------------------------------------------------------------------------------------------------
+
+
+def _arguments(piece: Piece) -> str:
+    return piece.inner.strip().removeprefix(piece.tag)
+
+
+def _expression_rules(piece: Piece, report: _Report) -> None:
+    inner = re.sub(r"'[^']*'|\"[^\"]*\"", "''", piece.inner)
+    if piece.kind == "tag" and piece.tag not in _TAGS:
+        hint = "Braze's tags are listed on its page on Liquid. To stop a message write {% abort_message('why') %}."
+        report.add(piece.at, "unknown_tag", f"there is no tag {piece.tag or 'without a name'}", hint)
+    if piece.tag in ("if", "elsif", "unless"):
+        if "(" in inner:
+            hint = "Braze's Liquid reads and/or from right to left; nest two ifs instead."
+            report.add(piece.at, "parentheses", "parentheses in a condition", hint)
+        if found := re.search(r"&&|\|\|", inner):
+            report.add(piece.at, "operator", f"{found[0]} is no operator of Liquid", "Write and, or.")
+        elif "|" in inner:
+            report.add(piece.at, "filter_in_condition", "a filter in a condition", "Assign the filtered value first.")
+        if re.search(r"(?<![=!<>])=(?!=)", inner):
+            report.add(piece.at, "operator", "= compares nothing", "Write == to compare.")
+    for found in re.finditer(r"\|\s*(\w+)", inner):
+        if found[1] in filters.UNSUPPORTED:
+            report.add(piece.at, "unknown_filter", f"Braze has no filter {found[1]}", "Use another, or none.")
+    if piece.tag == "abort_message":
+        reason = _arguments(piece).strip()
+        if not re.fullmatch(r"(\(\s*('[^']*'|\"[^\"]*\")?\s*\))?", reason) or "{{" in reason:
+            hint = "Write {% abort_message('no wallet') %}."
+            report.add(piece.at, "abort_reason", "the reason of abort_message is one plain text in quotes", hint)
+
+
+def _block_rules(cut: list[Piece], report: _Report) -> None:
+    opened: list[Piece] = []
+    for piece in cut:
+        if piece.tag in _BLOCKS:
+            opened.append(piece)
+        elif piece.tag in _BLOCKS.values():
+            if not opened or _BLOCKS[opened[-1].tag] != piece.tag:
+                report.add(piece.at, "blocks", f"{piece.tag} closes nothing", "Open and close blocks in their order.")
+                return
+            opened.pop()
+    for piece in opened:
+        report.add(piece.at, "blocks", f"{piece.tag} is not closed", f"Add {{% {_BLOCKS[piece.tag]} %}}.")
+
+
+# --- connected_content ------------------------------------------------------------------------------------------------
+
+
+def _option_rules(tag: _Tag, report: _Report) -> None:
+    markup, options = tag.markup, tag.markup.options
+    for name in sorted(options.keys() - call.OPTIONS):
+        meant = {"cache": "cache_max_age", "timeout": "", "max_retries": "retry", "header": "headers"}.get(name)
+        hint = f"Write :{meant}." if meant else f"Braze has {', '.join(sorted(call.OPTIONS))}."
+        report.add(tag.at, "unknown_option", f"connected_content has no option :{name}", hint)
+    for name in ("method", "save", "basic_auth", "auth_credentials", "content_type", "headers", "body"):
+        if name in options and not options[name]:
+            report.add(tag.at, "empty_option", f":{name} has no value", "Give it one, or leave the option out.")
+    if "cache_max_age" in options:
+        age = options["cache_max_age"]
+        if not age.isdigit() or not call.LEAST_CACHE_SECONDS <= int(age) <= call.MOST_CACHE_SECONDS:
+            report.add(
+                tag.at, "cache_max_age", ":cache_max_age takes 300 to 14400 seconds", "As in :cache_max_age 900."
+            )
+    if tag.method not in ("GET", "POST"):
+        report.add(tag.at, "method", f"Connected Content has no method {tag.method}", "Use get or post.")
+    if found := re.match(r"https?://[^/\s{]+:(\d+)", markup.url):
+        if found[1] not in ("80", "443"):
+            report.add(tag.at, "port", f"Braze does not call port {found[1]}", "Serve it on 443.")
+    elif not re.match(r"https?://|\{\{", markup.url):
+        report.add(tag.at, "no_url", "the address is no http or https address", "Begin it with https://.")
+    if tag.method == "POST" and "cache_max_age" in options and "{{" not in markup.url:
+        hint = "Leave :cache_max_age out, or vary the URL, as in ?cache_id={{${user_id}}}."
+        report.add(tag.at, "shared_cache", "an older rule of Braze's gives everybody the first member's answer", hint)
+    if tag.method == "GET" and any(name in markup.url for name in call.PERSONAL):
+        hint = "Braze keeps URLs for 30 days. Send the member's id in the body of a POST."
+        report.add(tag.at, "member_in_url", "the URL names the member", hint, "warning")
+
+
+def _body_rules(tag: _Tag, text: str, report: _Report) -> None:
+    options = tag.markup.options
+    for name in ("headers", "body"):
+        value = options.get(name, "")
+        if not value.startswith("{") or value.startswith("{{"):
+            continue
+        _check_json(value, tag.at, f":{name}", report)
+        if name == "body" and re.search(r"\s", value):
+            hint = "Capture the body first and write :body {{postbody}}."
+            report.add(tag.at, "body_with_spaces", "JSON with spaces after :body is cut at the first", hint)
+    captured = re.fullmatch(r"\{\{\s*(\w+)\s*\}\}", options.get("body", ""))
+    if captured:
+        pattern = rf"\{{%-?\s*(?:capture {captured[1]}\s*-?%\}}(.*?)\{{%-?\s*endcapture|assign {captured[1]}\s*=)"
+        found = re.search(pattern, text[: tag.at], re.DOTALL)
+        if found is None:
+            report.add(tag.at, "unknown_variable", f"{captured[1]} is not captured before it is sent", "Capture it.")
+        elif found[1] and found[1].strip().startswith("{"):
+            _check_json(found[1].strip(), found.start(), "the body", report)
+    if tag.method == "POST" and captured and "content_type" not in options and "ontent-" not in text[tag.at :]:
+        hint = "Add :content_type application/json; without it Braze says it sends a form."
+        report.add(tag.at, "content_type", "a POST without a content type", hint, "warning")
+
+
+def _check_json(text: str, at: int, what: str, report: _Report) -> None:
+    """The text is JSON once something stands for each piece of Liquid in it, a number or a text."""
+    if "{%" in text:
+        return
+    for filler in ("0", "x", '"x"'):
+        filled = re.sub(r"\{\{(?:[^{}]|\$\{[^}]*\})*\}\}", filler, text)
+        try:
+            json.loads(filled)
+            return
+        except ValueError:
+            continue
+    hint = "A comma before } or ] is the usual reason; names and texts need double quotes."
+    report.add(at, "invalid_json", f"{what} is not JSON", hint)
+
+
+def _answer_rules(text: str, tags: list[_Tag], report: _Report) -> None:
+    saved = {tag.saves for tag in tags}
+    for tag in tags:
+        if "retry" in tag.markup.options:
+            _retry_rules(tag, text, report)
+        elif not _guarded(tag.saves, text[tag.at :]):
+            hint = f"{{% if {tag.saves}.__http_status_code__ != 200 %}}{{% abort_message('why') %}}{{% endif %}}"
+            report.add(tag.at, "no_guard", f"nothing asks whether {tag.saves} arrived", hint, "warning")
+    for found in re.finditer(r"\b(\w+)\.__http_status_code__", text):
+        if found[1] not in saved:
+            hint = "Each field (subject, body ...) needs a connected_content tag of its own."
+            report.add(found.start(), "not_saved", f"no tag here saves {found[1]}", hint)
+
+
+def _retry_rules(tag: _Tag, text: str, report: _Report) -> None:
+    for guard in re.finditer(
+        r"\{%-?\s*(?:if|unless)[^%]*__http_status_code__[^%]*%\}(.*?)\{%-?\s*end", text, re.DOTALL
+    ):
+        if tag.saves in guard[0] and "abort_message" in guard[1]:
+            hint = f"A message that is aborted is not retried. Abort on {tag.saves}.ok == false instead."
+            report.add(guard.start(), "abort_defeats_retry", "this guard aborts before Braze can ask again", hint)
+    ours = "/wallet" in tag.markup.url or "/segments/" in tag.markup.url
+    if ours and "retry" not in re.sub(r":retry\b", "", text[: tag.at] + tag.markup.text).replace("retries", ""):
+        hint = 'Add "on_error":"retry" to the body, or on_error=retry to the URL.'
+        report.add(tag.at, "retry_without_status", ":retry, but failures are answered as data", hint)
+
+
+def _guarded(name: str, rest: str) -> bool:
+    return any(re.search(rf"\b{re.escape(name)}\b", condition) for condition in _conditions(rest))
+
+
+def _conditions(text: str) -> Iterator[str]:
+    for found in re.finditer(r"\{%-?\s*(?:if|unless|elsif|case)\b(.*?)%\}", text, re.DOTALL):
+        yield found[1]

@@ -1,0 +1,132 @@
+"""The linter finds each mistake people make, where it is, and nothing in the snippets we give away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.liquid.lint import lint
+
+ROOT = Path(__file__).resolve().parents[3]
+SNIPPETS = sorted((ROOT / "docs" / "snippets").glob("*.liquid"))
+GUARD = "{% if x.__http_status_code__ != 200 %}{% abort_message('none') %}{% endif %}"
+
+
+def tag(options: str = ":basic_auth bundle", url: str = "https://content.example.com/wallet") -> str:
+    return f"{{% connected_content {url} {options} :save x %}}"
+
+
+def codes(source: str) -> set[str]:
+    return {finding.code for finding in lint(source)}
+
+
+@pytest.mark.parametrize("path", SNIPPETS, ids=lambda path: path.name)
+def test_our_snippets_have_no_mistake(path: Path) -> None:
+    findings = [finding for finding in lint(path.read_text(encoding="utf-8")) if finding.code != "host_placeholder"]
+
+    allowed = {"member_in_url"} if path.name == "wallet-by-url.liquid" else set()
+    assert {finding.code for finding in findings} == allowed
+
+
+@pytest.mark.parametrize(
+    ("code", "source"),
+    [
+        ("smart_quotes", "{% if ${language} == \u2018ko\u2019 %}x{% endif %}"),
+        ("placeholder", tag(url="{{endpoint_connect}}/offers/api/2.0/offers/get_user_offers") + GUARD),
+        ("placeholder", "{{apikey_core}}"),
+        ("placeholder", '{"key":"YOUR-CORE-KEY"}'),
+        ("host_placeholder", tag(url="https://CONTENT_HOST/wallet") + GUARD),
+        ("secret_in_template", tag(':headers {"Authorization": "Basic YWJjZGVmZ2hpamtsbW5v"}') + GUARD),
+        ("secret_in_template", tag(url="https://name:secret@content.example.com/x") + GUARD),
+        ("unknown_tag", "{% connected content https://content.example.com/x :save x %}"),
+        ("unknown_tag", "{% cancel_message %}"),
+        ("split_braces", "{ { ${language} } }"),
+        ("braces", "{{{${language}}}}"),
+        ("braces", "{{wallet.payload.available_points}"),
+        ("braces", "{% if true"),
+        ("no_url", "{% connected_content :save x %}"),
+        ("no_url", tag(url="content.example.com/wallet") + GUARD),
+        ("parentheses", "{% if (a or b) and c %}{% endif %}"),
+        ("operator", "{% if a && b %}{% endif %}"),
+        ("operator", "{% if a = 1 %}{% endif %}"),
+        ("filter_in_condition", "{% if a | size > 1 %}{% endif %}"),
+        ("unknown_filter", "{{ a | handleize }}"),
+        ("abort_reason", "{% abort_message(no wallet) %}"),
+        ("abort_reason", "{% abort_message('{{x}}') %}"),
+        ("blocks", "{% if a %}"),
+        ("blocks", "{% if a %}{% for b in c %}{% endif %}{% endfor %}"),
+        ("blocks", "{% endif %}"),
+        ("unknown_option", tag(":cache 300") + GUARD),
+        ("unknown_option", tag(":timeout 5") + GUARD),
+        ("empty_option", tag(":basic_auth") + GUARD),
+        ("cache_max_age", tag(":cache_max_age") + GUARD),
+        ("cache_max_age", tag(":cache_max_age 60") + GUARD),
+        ("method", tag(":method put") + GUARD),
+        ("port", tag(url="https://content.example.com:8443/wallet") + GUARD),
+        ("shared_cache", tag(":method post :cache_max_age 900 :content_type application/json :body a={{${user_id}}}")),
+        ("member_in_url", tag(url="https://content.example.com/wallet/{{${user_id}}}") + GUARD),
+        ("invalid_json", tag(':headers {"A": "b",}') + GUARD),
+        (
+            "invalid_json",
+            '{% capture b %}{"user_id":"{{${user_id}}}",}{% endcapture %}' + tag(":method post :body {{b}}"),
+        ),
+        ("body_with_spaces", tag(':method post :body {"a": "b c"}') + GUARD),
+        ("unknown_variable", tag(":method post :body {{postbody}}") + GUARD),
+        ("content_type", "{% capture b %}{}{% endcapture %}" + tag(":method post :body {{b}}") + GUARD),
+        ("no_guard", tag() + "{{x.available_points}}"),
+        ("not_saved", "{% if other.__http_status_code__ != 200 %}{% endif %}"),
+        ("abort_defeats_retry", tag(":retry") + GUARD),
+        ("retry_without_status", tag(":retry") + "{% if x.ok == false %}{% endif %}"),
+    ],
+)
+def test_a_mistake_is_found(code: str, source: str) -> None:
+    assert code in codes(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "Hello {{${first_name} | default: 'you'}} <!-- {{{ -->",
+        '{"a":{{custom_attribute.${n}}}}',
+        "{% if a == 1 and b contains 'x (y)' %}{% elsif c %}{% else %}{% endif %}",
+        "{% abort_message %}{% abort_message() %}{% abort_message('a reason') %}",
+        "{% raw %}{{{ ( && {% endraw %}",
+        tag(":cache_max_age 900 :no_cache") + GUARD,
+        tag(':headers {"X-Language": "{{${language}}}"}') + GUARD,
+        tag(url="https://content.example.com/wallet?on_error=retry")[:-2]
+        + ":retry %}{% if x.ok == false %}{% endif %}",
+        "Men say \u201chello\u201d",
+    ],
+)
+def test_what_is_right_is_let_be(source: str) -> None:
+    assert codes(source) == set()
+
+
+def test_a_finding_names_its_line() -> None:
+    (finding,) = lint("one\ntwo {{ a | handleize }}\n")
+
+    assert (finding.line, finding.level) == (2, "error")
+
+
+@pytest.mark.parametrize(("text", "status"), [("{{{x}}}", 1), ("{{x}}", 0), (None, 2)])
+def test_the_command_prints_findings_and_fails_on_errors(tmp_path: Path, text: str | None, status: int) -> None:
+    path = tmp_path / "message.liquid"
+    if text is not None:
+        path.write_text(text)
+
+    environment = {**os.environ, "FILE": str(path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.liquid", "lint"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == status
+    assert ("error braces" in done.stdout) is (status == 1)
