@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -69,7 +70,7 @@ class Call:
 class Reply:
     """One HTTP answer.
 
-    `body` is bytes or text sent as they are, or anything else, sent as JSON; None is an empty body.
+    `body` is bytes, text or a file's path, sent as they are, or anything else, sent as JSON; None is an empty body.
     """
 
     status: int
@@ -82,6 +83,8 @@ class Reply:
             return b""
         if isinstance(self.body, bytes):
             return self.body
+        if isinstance(self.body, Path):
+            return self.body.read_bytes()
         if isinstance(self.body, str):
             return self.body.encode()
         return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from pathlib import Path
 
 from aiohttp import web
 
@@ -26,6 +27,8 @@ DRIP_PIECES = 20
 # An endless body: some 1.6 MB/s, enough to pass a size limit of 1 MB within a second without keeping a core busy.
 ENDLESS_CHUNK = b" " * 16_384
 ENDLESS_PAUSE_SECONDS = 0.01
+
+FILE_PIECE_BYTES = 262_144
 
 # Time for the kernel to hand over what was written before a reset throws the rest away.
 FLUSH_SECONDS = 0.05
@@ -52,6 +55,8 @@ async def send(
         return await _never_end(request, reply)
     if isinstance(fault, ResetMidBody):
         return await _break_off(request, reply)
+    if isinstance(reply.body, Path):
+        return await _send_file(request, reply, reply.body)
     return web.Response(status=reply.status, body=reply.payload(), headers=reply.all_headers())
 
 
@@ -73,6 +78,16 @@ async def _start(request: web.BaseRequest, reply: Reply, content_length: int | N
     else:
         response.content_length = content_length
     await response.prepare(request)
+    return response
+
+
+async def _send_file(request: web.BaseRequest, reply: Reply, path: Path) -> web.StreamResponse:
+    """A piece at a time: the export of a large segment is larger than a simulator's memory should be."""
+    response = await _start(request, reply, path.stat().st_size)
+    with path.open("rb") as file:
+        while piece := file.read(FILE_PIECE_BYTES):
+            await response.write(piece)
+    await response.write_eof()
     return response
 
 
