@@ -14,6 +14,7 @@ from datetime import date
 from functools import partial
 
 from infra.local.simulators.braze_contract import ContractError, Kind, TriggerCall, read_trigger
+from infra.local.simulators.braze_exports import Exports, Users
 from infra.local.simulators.braze_limits import BrazeLimits, rate_headers
 from infra.local.simulators.braze_segments import list_segments, segment_details, segment_series
 from infra.local.simulators.braze_workspace import (
@@ -32,8 +33,12 @@ from infra.local.simulators.server import KEPT_REQUESTS, Simulator
 
 USUAL_SECONDS = 0.080
 MAX_BODY_BYTES = 4 * 1024 * 1024
+PUBLIC = "*"  # in place of a permission: whoever knows the address
 PERMISSIONS = frozenset(
-    {"campaigns.trigger.send", "canvas.trigger.send", "segments.list", "segments.details", "segments.data_series"}
+    {
+        *("campaigns.trigger.send", "canvas.trigger.send"),
+        *("segments.list", "segments.details", "segments.data_series", "users.export.segment"),
+    }
 )
 
 
@@ -67,11 +72,16 @@ class BrazeSimulator(Simulator):
         self._known_users_only = known_users_only
         self._limits = BrazeLimits(requests_per_hour, broadcasts_per_minute, broadcasts_per_minute_and_audience)
         self._workspace = Workspace()
+        self.exports = Exports(
+            self._workspace, self.lock, self.clock, latency_scale, lambda: self.url.replace("0.0.0.0", "127.0.0.1")
+        )
         self._ids = random.Random(seed)
         self.use_routes(
             [
                 _route("POST", "/campaigns/trigger/send", "campaigns.trigger.send", partial(self._trigger, "campaign")),
                 _route("POST", "/canvas/trigger/send", "canvas.trigger.send", partial(self._trigger, "canvas")),
+                _route("POST", "/users/export/segment", "users.export.segment", self.exports.begin),
+                _route("GET", "/exports/{name}", PUBLIC, self.exports.download),
                 _route("GET", "/segments/list", "segments.list", partial(list_segments, self._workspace)),
                 _route("GET", "/segments/details", "segments.details", partial(segment_details, self._workspace)),
                 _route(
@@ -125,6 +135,10 @@ class BrazeSimulator(Simulator):
         with self.lock:
             self._workspace.segments[segment_id].exact = dict(sizes)
 
+    def set_segment_users(self, segment_id: str, users: Users) -> None:
+        """The external ids that an export of the segment holds, None for an anonymous user."""
+        self.exports.set_users(segment_id, users)
+
     def add_user(self, external_id: str, email: str | None = None) -> User:
         """Add a profile; it matters only to a simulator with `known_users_only`."""
         user = User(external_id, email)
@@ -142,6 +156,8 @@ class BrazeSimulator(Simulator):
 
     def answer(self, call: Call, found: tuple[Route, dict[str, str]] | None) -> Reply:
         """Key, path, permission, media type, size, limit, in this order (an assumption), then the route itself."""
+        if found is not None and found[0].permission == PUBLIC:
+            return found[0].handler(call, found[1])
         if not hmac.compare_digest(call.authorization, self.authorization.encode()):
             return self._error(401, "Invalid API Key")
         if call.path.endswith("/") and call.path != "/":
@@ -181,11 +197,16 @@ class BrazeSimulator(Simulator):
                 "sends": [send.to_json() for send in workspace.sends],
             }
 
+    def stop(self) -> None:
+        super().stop()
+        self.exports.stop()
+
     def forget(self) -> None:
-        """Forget sends, requests and used-up limits; campaigns, Canvases, segments and users stay."""
+        """Forget sends, exports, requests and used-up limits; campaigns, Canvases, segments and users stay."""
         super().forget()
         with self.lock:
             self._workspace.sends.clear()
+            self.exports.forget()
             self._limits.reset()
 
     # --- triggers ---------------------------------------------------------------------------------------------------
