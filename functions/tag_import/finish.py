@@ -33,6 +33,7 @@ from shared.observability import count, logger
 from shared.uploads import Upload
 from tag_import.failures import COLUMNS, LINE, cells_of_unsent, failure_key, part_key
 from tag_import.jobs import Job, Jobs, JobState, ReadBack
+from tag_import.leavers import LastRuns, leavers_of
 from tag_import.progress import Counts, counts_of
 from tag_import.verdicts import SentSample, Verdicts
 
@@ -73,6 +74,9 @@ class Finisher:
         self._verdicts = verdicts
         self._sessionm = sessionm
         self._events = aws.events()
+        self._last_runs = LastRuns(
+            aws.dynamodb(), settings.text("IMPORTS_TABLE"), settings.whole_number("IMPORT_RETENTION_DAYS"), jobs.clock
+        )
         self._bucket = settings.text("IMPORT_BUCKET")
         self._sample = settings.whole_number("TAG_READ_BACK_SAMPLE")
         self._choose = choose or random.Random()
@@ -83,7 +87,10 @@ class Finisher:
         if self._sample:
             samples = drawn(self._verdicts.samples(job.import_id), self._sample, self._choose)
             read_back = look_up(self._sessionm, samples, Deadline(_READ_BACK_SECONDS))
-        return self._end(structs.replace(job, state=JobState.FINISHED, read_back=read_back))
+        leavers_file = leavers_of(self._s3, self._jobs, job)
+        if job.export is not None:
+            self._last_runs.remember(job)
+        return self._end(structs.replace(job, state=JobState.FINISHED, read_back=read_back, leavers_file=leavers_file))
 
     def tell(self, job: Job) -> Job:
         """Ends an import that failed. Rows that had been queued by then are delivered all the same.

@@ -23,7 +23,7 @@ import msgspec
 from shared.aws import store
 from shared.observability import logger
 from shared.uploads import Upload
-from tag_import.jobs import Job, Source
+from tag_import.jobs import Job, Jobs, Source
 from tag_import.objects import Package, UnreadableFile
 
 if TYPE_CHECKING:
@@ -83,6 +83,14 @@ class LastRuns:
 
 def leavers_key(import_id: str) -> str:
     return f"exports/{import_id}.left.csv"
+
+
+def leavers_of(s3: S3Client, jobs: Jobs, job: Job) -> str:
+    """The key of the list of who left, when the job asks for one; empty when it does not, and after a first run."""
+    if job.export is None or not job.export.lists_leavers or not job.export.previous_import_id:
+        return ""
+    previous = jobs.find(job.export.previous_import_id)
+    return list_leavers(s3, job, previous.source) if previous and previous.source else ""
 
 
 def list_leavers(s3: S3Client, job: Job, previous: Source, *, round_ids: int = ROUND_IDS) -> str:
