@@ -66,10 +66,13 @@ def test_sessionm_core_and_connect_go_on_after_a_rotation(
     aws.put_secret("sessionm", rotated)
     clock.now += REFRESH_INTERVAL_SECONDS
 
+    with pytest.raises(UpstreamUnauthorized):
+        client.add_tags(Member("external_id", "loyal-1"), ["after"], 60, TIMEOUTS)
     client.add_tags(Member("external_id", "loyal-1"), ["after"], 60, TIMEOUTS)
     offers = client.get_user_offers("member-1", culture="en-US", skip=0, take=1, timeouts=TIMEOUTS)
 
     assert set(sessionm.tags_of("member-1")) == {"before", "after"}
+    assert len(sessionm.requests()) == 4, "tags are one request a call, so that a rate can be kept to"
     assert offers["user_id"] == "member-1"
 
 
