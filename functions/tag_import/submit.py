@@ -5,7 +5,6 @@ Both only write a job down. A file's import begins when it has arrived, an expor
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 import time
@@ -25,6 +24,7 @@ from shared.errors import InvalidInput
 from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import count
 from shared.queues import Queue, body_of
+from tag_import.formats import codec_of
 from tag_import.jobs import Export, Job, Jobs, JobState, Options, Source
 from tag_import.rows import Tags, Ttl, ttl_seconds_of
 
@@ -115,7 +115,7 @@ def file_job(fields: ImportFields, import_id: str, bucket: str, now: float) -> J
         ttl_seconds=ttl_seconds,
         counter=fields.counter,
         member_kind=fields.id,
-        encoding=_codec(fields.encoding),
+        encoding=codec_of(fields.encoding or ""),
         delimiter=fields.delimiter or "",
     )
     name = _UNSAFE.sub("_", fields.file_name).lstrip(".") or "upload.csv"
@@ -162,19 +162,6 @@ def _told(job: Job) -> dict[str, Any]:
 
 def _ttl_seconds(ttl: int | str | None) -> int | None:
     return ttl_seconds_of(ttl) if isinstance(ttl, str) else ttl
-
-
-def _codec(encoding: str | None) -> str:
-    """Python's name of a text encoding; empty when none is announced."""
-    if encoding is None:
-        return ""
-    try:
-        "".encode(encoding)
-        return codecs.lookup(encoding).name
-    except (LookupError, UnicodeError):
-        raise InvalidInput(
-            "no such encoding", field="encoding", hint="Give an encoding, as in utf-8, utf-16, latin-1 or cp1252."
-        ) from None
 
 
 handle = build(Settings(os.environ))

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,8 @@ from shared.errors import StoreUnavailable
 from shared.outcomes import Outcome, State
 from tag_import.failures import COLUMNS, cells_of_refused, part_key
 from tag_import.finish import EVENT_NAME, EVENT_SOURCE, Finisher, csv_pieces
-from tag_import.jobs import Job, Jobs, JobState, ReadBack, Reading
+from tag_import.jobs import Export, Job, Jobs, JobState, ReadBack, Reading, Source
+from tag_import.leavers import LastRuns
 from tag_import.rows import Label, Parcel, Row
 from tag_import.verdicts import Verdicts
 from tests.integration.support.aws import Aws
@@ -201,6 +203,50 @@ def test_an_event_the_bus_does_not_take_is_not_passed_over(
 
     with pytest.raises(StoreUnavailable, match="ThrottlingException"):
         one.finisher.finish(one.job())
+
+
+# --- who left the segment ---------------------------------------------------------------------------------------------
+
+
+def exported(aws: Aws, name: str, *external_ids: str) -> Source:
+    """An export of Braze's as it lies in our bucket."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("users.txt", "".join(f'{{"external_id":"{each}"}}\n' for each in external_ids))
+    aws.s3.put_object(Bucket=aws.bucket(), Key=f"exports/{name}.zip", Body=packed.getvalue())
+    return Source(aws.bucket(), f"exports/{name}.zip")
+
+
+@pytest.mark.parametrize(
+    ("export", "left"),
+    [
+        (Export("segment-1", lists_leavers=True, previous_import_id="segment-0"), ["user_id", "ann", "cem"]),
+        (Export("segment-1", lists_leavers=True, previous_import_id="segment-9"), None),
+        (Export("segment-1", lists_leavers=True), None),
+        (Export("segment-1", previous_import_id="segment-0"), None),
+    ],
+)
+def test_who_left_the_segment_is_listed_if_asked_for_and_known(
+    aws: Aws, one: Import, export: Export, left: list[str] | None
+) -> None:
+    before = exported(aws, "before", "ann", "bob", "cem")
+    one.jobs.save(Job(import_id="segment-0", state=JobState.FINISHED, created_at=NOW, source=before))
+
+    job = one.finisher.finish(one.job(export=export, source=exported(aws, "now", "bob", "dee")))
+
+    if left is None:
+        assert job.leavers_file == ""
+    else:
+        stored = aws.s3.get_object(Bucket=aws.bucket(), Key=job.leavers_file)["Body"].read()
+        assert stored.decode().split() == left
+    (event,) = one.events()
+    assert event["detail"]["leavers_file"] == (job.leavers_file or None)
+
+
+def test_the_next_export_of_a_segment_knows_this_one(aws: Aws, one: Import) -> None:
+    job = one.finisher.finish(one.job(export=Export("segment-1"), source=exported(aws, "now", "ann")))
+
+    assert LastRuns(aws.dynamodb, aws.table("imports"), 30, clock=lambda: NOW).previous(job) == one.id
 
 
 # --- reading back -----------------------------------------------------------------------------------------------------
