@@ -13,7 +13,7 @@ unexport VIRTUAL_ENV
 PY := .venv/bin/python
 CHECKED := functions infra tests
 
-.PHONY: help demo run test check format bench build deploy requirements sam-demo clean environment import redrive failures \
+.PHONY: help demo run test check format bench build deploy requirements sam-demo clean environment import redrive failures schedule schedules unschedule \
 	render lint-liquid
 
 help: ## print this list
@@ -41,6 +41,15 @@ render: environment ## a message as Braze sends it: TEMPLATE=docs/snippets/walle
 
 lint-liquid: environment ## mistakes in a template: FILE="docs/snippets/*.liquid"
 	@PYTHONPATH=functions:. $(PY) -m infra.liquid lint
+
+schedule: environment ## a segment becomes tags regularly: NAME=... SEGMENT=... TAG=gold CRON="cron(0 4 * * ? *)"
+	@$(PY) -m infra.schedules put
+
+schedules: environment ## the schedules there are
+	@$(PY) -m infra.schedules list
+
+unschedule: environment ## no longer: NAME=...
+	@$(PY) -m infra.schedules delete
 
 redrive: environment ## try again what was given up: QUEUE=tag, bulk-tag, import or trigger; DRY=yes counts
 	@$(PY) -m infra.redrive
