@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -26,20 +28,54 @@ from tests.integration.support.events import Context, Invoked, failures, sqs_eve
 from tests.integration.support.faulty_aws import FaultyAws
 from tests.integration.support.sockets import closed_port
 from trigger_relay.delivery import build
-from trigger_relay.triggers import Trigger
-
-BODY = msgspec.json.encode(
-    Trigger("trg-1", "campaign", "campaign-1", [{"external_user_id": "member-1"}], {"offer_title": "Free coffee"})
-).decode()
+from trigger_relay.triggers import Recipient, Trigger
 
 
-def built(aws: Aws, url: str) -> Invoked:
-    return build(aws.settings(BRAZE_REST_URL=url))
+def body(number: int = 1, target_id: str = "campaign-1", **more: Any) -> str:
+    recipients = [] if more.get("broadcast") else [Recipient({"external_user_id": f"member-{number}"})]
+    properties = msgspec.Raw(b'{"offer_title":"Free coffee"}')
+    sent = Trigger(f"trg-{number}", "campaign", target_id, recipients, properties, accepted_at=number, **more)
+    return msgspec.json.encode(sent).decode()
+
+
+BODY = body()
+
+
+class Clock:
+    """Epoch seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
 
 
 @pytest.fixture
-def handle(aws: Aws, braze: BrazeSimulator) -> Invoked:
-    return built(aws, braze.url)
+def clock() -> Clock:
+    return Clock()
+
+
+def built(aws: Aws, url: str, clock: Callable[[], float] = time.time) -> Invoked:
+    return build(aws.settings(BRAZE_REST_URL=url), clock)
+
+
+@pytest.fixture
+def handle(aws: Aws, braze: BrazeSimulator, clock: Clock) -> Invoked:
+    return built(aws, braze.url, clock)
+
+
+def run(handle: Invoked, *bodies: str, queue: str = "triggers", receive_count: int = 1) -> list[str]:
+    """The ids of the messages that stay: message-1 is the first."""
+    records = [
+        sqs_record(text, f"message-{position}", receive_count) | {"eventSourceARN": f"arn:aws:sqs:x:1:{queue}"}
+        for position, text in enumerate(bodies, 1)
+    ]
+    return failures(handle(sqs_event(records), Context()))
+
+
+def states(aws: Aws) -> dict[str, str]:
+    return {item["id"]: item["state"] for item in aws.items("ledger")}
 
 
 def stays(handle: Invoked) -> bool:
@@ -65,13 +101,14 @@ def state(aws: Aws) -> Any:
     ids=str,
 )
 def test_a_trigger_that_was_turned_away_is_sent_later_once(
-    aws: Aws, handle: Invoked, braze: BrazeSimulator, fault: Fault
+    aws: Aws, handle: Invoked, braze: BrazeSimulator, clock: Clock, fault: Fault
 ) -> None:
     braze.faults.add("POST *", fault)
     assert stays(handle)
     assert state(aws) == ("queued", None)
 
     braze.faults.clear()
+    clock.ahead += 10
     assert not stays(handle)
     assert len(braze.sends) == 1
     assert state(aws) == ("sent", None)
@@ -133,7 +170,7 @@ def test_without_a_connection_a_trigger_waits(aws: Aws) -> None:
 def test_a_trigger_is_not_sent_while_the_ledger_is_out_of_reach(
     aws: Aws, faulty_aws: FaultyAws, braze: BrazeSimulator
 ) -> None:
-    faulty_aws.refuse("UpdateItem")
+    faulty_aws.refuse("TransactWriteItems")
 
     assert stays(built(aws, braze.url))
     assert braze.requests() == []
@@ -142,7 +179,7 @@ def test_a_trigger_is_not_sent_while_the_ledger_is_out_of_reach(
 def test_a_trigger_whose_outcome_could_not_be_written_is_not_sent_again(
     aws: Aws, faulty_aws: FaultyAws, braze: BrazeSimulator
 ) -> None:
-    faulty_aws.refuse_after("UpdateItem", 1)
+    faulty_aws.refuse_after("TransactWriteItems", 1)
     handle = built(aws, braze.url)
     assert stays(handle)
 
@@ -174,3 +211,210 @@ def test_a_throttled_trigger_waits_as_long_as_braze_asked(
 
     assert stays(built(aws, braze.url))
     assert waits[0] >= 600
+
+
+# --- calls of many ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("culprit", [1, 26, 50])
+def test_one_recipient_braze_chokes_on_fails_alone_and_the_other_49_are_sent(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator, culprit: int
+) -> None:
+    bodies = [body(number) for number in range(1, 51)]
+    bodies[culprit - 1] = bodies[culprit - 1].replace('"external_user_id"', '"phone"')
+
+    assert run(handle, *bodies) == []
+
+    assert states(aws) == {f"trg-{number}": "failed" if number == culprit else "sent" for number in range(1, 51)}
+    assert sorted(sent.recipient for sent in braze.sends) == sorted(
+        f"member-{number}" for number in range(1, 51) if number != culprit
+    )
+    assert len(braze.requests()) <= 13, "halving, not one by one"
+
+
+def test_a_campaign_braze_does_not_know_is_refused_once_for_all(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator
+) -> None:
+    assert run(handle, *(body(number, "unheard-of") for number in range(1, 51))) == []
+
+    assert set(states(aws).values()) == {"failed"}
+    assert len(braze.requests()) == 1
+
+
+def test_what_is_left_of_a_halved_call_waits_when_braze_throttles(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator, clock: Clock
+) -> None:
+    braze.faults.add("POST *", Status(400, {"message": "Something about a recipient"}), times=1)
+    braze.faults.add("POST *", Throttle(9), times=1)
+
+    assert run(handle, *(body(number) for number in range(1, 5))) == [f"message-{number}" for number in range(1, 5)]
+    assert set(states(aws).values()) == {"queued"}
+    assert len(braze.requests()) == 2
+
+    clock.ahead += 10
+    assert run(handle, *(body(number) for number in range(1, 5))) == []
+    assert len(braze.sends) == 4
+
+
+def test_a_recipient_braze_left_out_is_told_apart_from_those_it_took(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator
+) -> None:
+    skipped = {"type": "EXTERNAL_USER_ID_TOO_LARGE", "input_array": "recipients", "index": 1}
+    braze.faults.add("POST *", Status(201, {"dispatch_id": "d", "message": "success", "errors": [skipped]}))
+
+    assert run(handle, *(body(number) for number in range(1, 4))) == []
+
+    assert states(aws) == {"trg-1": "sent", "trg-2": "failed", "trg-3": "sent"}
+    found = aws.item("ledger", "trg-2")
+    assert found is not None
+    assert (found["reason"], "EXTERNAL_USER_ID_TOO_LARGE" in found["detail"]) == ("recipient_skipped", True)
+
+
+def test_a_call_whose_answer_was_lost_leaves_each_of_its_triggers_unknown_with_its_payload(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator
+) -> None:
+    braze.faults.add("POST *", ResetAfterEffect(), times=1)
+
+    assert run(handle, *(body(number) for number in range(1, 31))) == []
+    assert run(handle, *(body(number) for number in range(1, 31))) == []
+
+    assert len(braze.requests()) == 1
+    for item in aws.items("ledger"):
+        assert (item["state"], item["unresolved"]) == ("unknown", "yes")
+        [send] = msgspec.json.decode(item["payload"], type=Trigger).sends()
+        assert send.id == item["id"]
+
+
+def test_after_a_call_that_could_not_be_made_the_next_of_its_campaign_wait_with_it(
+    handle: Invoked, braze: BrazeSimulator
+) -> None:
+    braze.faults.add("POST *", Status(503))
+
+    assert len(run(handle, *(body(number) for number in range(1, 121)))) == 120
+    assert len(braze.requests()) == 2, "one call and its one repeat"
+
+
+def test_two_messages_to_one_member_both_arrive_in_their_order(handle: Invoked, braze: BrazeSimulator) -> None:
+    first = body(1).replace("Free coffee", "Free tea")
+    second = body(1).replace("trg-1", "trg-2")
+
+    assert run(handle, first, second) == []
+    assert [sent.properties["offer_title"] for sent in braze.sends] == ["Free tea", "Free coffee"]
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["retry-after", "x-ratelimit-retry-after", "reset-epoch", "reset-delta"])
+def test_one_429_holds_back_every_worker_and_burns_no_call(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator, clock: Clock, form: Any
+) -> None:
+    braze.faults.add("POST *", Throttle(600, form), times=1)
+    assert len(run(handle, *(body(number) for number in range(1, 200)))) == 199
+    assert len(braze.requests()) == 1
+
+    other = built(aws, braze.url, clock)
+    assert run(other, body(300)) == ["message-1"]
+    clock.ahead += 590
+    assert run(handle, body(301)) == ["message-1"]
+    assert len(braze.requests()) == 1
+
+    clock.ahead += 20
+    assert run(handle, *(body(number) for number in range(1, 200))) == []
+    assert run(other, body(300)) == []
+
+
+def test_a_429_that_names_no_time_holds_back_for_a_minute(handle: Invoked, braze: BrazeSimulator, clock: Clock) -> None:
+    braze.faults.add("POST *", Status(429, {"message": "Rate limit exceeded"}, {"x-ratelimit-reset": ""}), times=1)
+
+    assert run(handle, body()) == ["message-1"]
+    clock.ahead += 50
+    assert run(handle, body()) == ["message-1"]
+    clock.ahead += 15
+    assert run(handle, body()) == []
+
+
+def test_a_reset_days_away_is_not_believed(handle: Invoked, braze: BrazeSimulator, clock: Clock) -> None:
+    braze.faults.add("POST *", Throttle(10 * 86_400), times=1)
+
+    assert run(handle, body()) == ["message-1"]
+    clock.ahead += 2 * 3600
+    assert run(handle, body()) == []
+
+
+def test_the_last_twentieth_of_an_hour_is_kept_for_what_is_urgent(aws: Aws) -> None:
+    with BrazeSimulator(latency_scale=0, requests_per_hour=40) as braze:
+        braze.add_campaign("campaign-1")
+        handle = built(aws, braze.url)
+        urgent = f"{aws.name}-urgent-triggers"
+        arn = {"eventSourceARN": f"arn:aws:sqs:us-east-1:123456789012:{urgent}"}
+
+        one_by_one = [run(handle, body(number)) for number in range(1, 45)]
+        assert one_by_one.count([]) == 39  # then one of forty is left
+        pressing = [sqs_record(body(100), "message-1") | arn]
+        assert failures(handle(sqs_event(pressing), Context())) == []
+        assert failures(handle(sqs_event([sqs_record(body(101), "message-1") | arn]), Context())) == ["message-1"]
+        assert len(braze.requests()) == 40, "nobody was ever told 429"
+
+
+def test_broadcasts_keep_to_ten_a_minute_for_one_audience_and_hold_back_nothing_else(
+    handle: Invoked, braze: BrazeSimulator, clock: Clock
+) -> None:
+    clock.ahead = 60 - time.time() % 60  # the beginning of a minute
+    bodies = [body(number, broadcast=True) for number in range(1, 13)]
+
+    assert run(handle, *bodies) == ["message-11", "message-12"]
+    assert run(handle, body(50)) == []
+    assert len(braze.sends) == 11
+    assert all(request.status == 201 for request in braze.requests())
+
+
+def test_broadcasts_that_cannot_be_counted_do_not_go(aws: Aws, faulty_aws: FaultyAws, braze: BrazeSimulator) -> None:
+    faulty_aws.refuse("UpdateItem")
+
+    assert run(built(aws, braze.url), body(1, broadcast=True)) == ["message-1"]
+    assert braze.requests() == []
+
+
+def test_a_throttled_broadcast_holds_back_broadcasts_only(handle: Invoked, braze: BrazeSimulator, clock: Clock) -> None:
+    braze.faults.add("POST *", Throttle(600), times=1)
+
+    assert run(handle, body(1, broadcast=True)) == ["message-1"]
+    assert run(handle, body(2, broadcast=True)) == ["message-1"]
+    assert run(handle, body(3)) == []
+    clock.ahead += 601
+    assert run(handle, body(1, broadcast=True)) == []
+
+
+def test_a_gate_that_cannot_be_read_or_written_stands_open(
+    aws: Aws, faulty_aws: FaultyAws, braze: BrazeSimulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faulty_aws.refuse("GetItem")
+    faulty_aws.refuse("UpdateItem")
+    handle = built(aws, braze.url)
+    braze.faults.add("POST *", Throttle(600), times=1)
+
+    assert run(handle, body(1)) == ["message-1"]
+    assert run(built(aws, braze.url), body(1)) == [], "another worker does not know"
+    said = capsys.readouterr().out
+    assert "gate not read" in said
+    assert "gate not shut for others" in said
+
+
+def test_the_few_that_would_make_a_small_call_wait_for_company_once_while_many_are_waiting(
+    aws: Aws, braze: BrazeSimulator
+) -> None:
+    handle = build(aws.settings(BRAZE_REST_URL=braze.url, TRIGGER_BATCH_SIZE="60"))
+    bodies = [body(number) for number in range(1, 61)]
+
+    assert run(handle, *bodies) == [f"message-{number}" for number in range(51, 61)]
+    assert [len(request.json()["recipients"]) for request in braze.requests()] == [50]
+
+    assert run(handle, *bodies, receive_count=2) == []
+    assert [len(request.json()["recipients"]) for request in braze.requests()] == [50, 10]
+
+
+def test_nobody_waits_for_company_where_no_call_was_full(aws: Aws, braze: BrazeSimulator) -> None:
+    handle = build(aws.settings(BRAZE_REST_URL=braze.url, TRIGGER_BATCH_SIZE="10"))
+
+    assert run(handle, *(body(number) for number in range(1, 11))) == []

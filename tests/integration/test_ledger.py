@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,12 +10,24 @@ import pytest
 
 from shared import aws as clients
 from shared.errors import InProgress, StoreUnavailable
-from shared.ledger import KEEP_SECONDS, REPEAT_SECONDS, Ledger
+from shared.ledger import KEEP_SECONDS, REPEAT_SECONDS, WORKER_DIED, Ledger
 from shared.outcomes import Outcome, State
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import FaultyAws, refusal
 
 SENT = Outcome(State.SENT, "reason", "detail", "dispatch-1", "notice")
+
+CALLS: dict[str, Callable[[Ledger], object]] = {
+    "enter": lambda ledger: ledger.enter("e"),
+    "find": lambda ledger: ledger.find("e"),
+    "find_all": lambda ledger: ledger.find_all(["e"]),
+    "claim": lambda ledger: ledger.claim("e", 1),
+    "claim_all": lambda ledger: ledger.claim_all(["e"], 1),
+    "settle": lambda ledger: ledger.settle("e", SENT),
+    "settle_all": lambda ledger: ledger.settle_all({"e": SENT}),
+    "release": lambda ledger: ledger.release("e"),
+    "release_all": lambda ledger: ledger.release_all(["e"]),
+}
 
 
 class Clock:
@@ -35,9 +48,17 @@ def ledger(aws: Aws, clock: Clock) -> Ledger:
     return Ledger(aws.dynamodb, aws.table("ledger"), clock)
 
 
+def standing(ledger: Ledger, entry_id: str = "e") -> Outcome | None:
+    found = ledger.find(entry_id)
+    return found and found.outcome
+
+
 def test_an_entry_is_new_once(ledger: Ledger) -> None:
-    assert ledger.enter("e") is None
-    assert ledger.enter("e") == Outcome(State.QUEUED)
+    first, second = ledger.enter("e"), ledger.enter("e")
+
+    assert (first.is_new, second.is_new) == (True, False)
+    assert first.outcome == second.outcome == Outcome(State.QUEUED)
+    assert first.entered_at == second.entered_at == 1_795_000_000
 
 
 def test_an_entry_never_entered_is_not_found(ledger: Ledger) -> None:
@@ -49,8 +70,8 @@ def test_an_outcome_is_kept_whole(ledger: Ledger) -> None:
     ledger.claim("e", 180)
 
     assert ledger.settle("e", SENT) == SENT
-    assert ledger.find("e") == SENT
-    assert ledger.enter("e") == SENT
+    assert standing(ledger) == SENT
+    assert ledger.enter("e").outcome == SENT
     assert ledger.claim("e", 180) == SENT
 
 
@@ -60,7 +81,7 @@ def test_a_claimed_entry_is_in_progress_until_its_lease_is_over(ledger: Ledger, 
 
     with pytest.raises(InProgress):
         ledger.claim("e", 180)
-    assert ledger.find("e") == Outcome(State.SENDING)
+    assert standing(ledger) == Outcome(State.SENDING)
 
 
 def test_an_entry_of_a_dead_worker_becomes_unknown_and_is_never_tried_again(ledger: Ledger, clock: Clock) -> None:
@@ -72,14 +93,14 @@ def test_an_entry_of_a_dead_worker_becomes_unknown_and_is_never_tried_again(ledg
     assert found is not None
     assert (found.state, found.reason) == (State.UNKNOWN, "worker_died")
     assert ledger.claim("e", 180) is not None
-    assert ledger.find("e") == found
+    assert standing(ledger) == found
 
 
 def test_a_released_entry_can_be_claimed_again(ledger: Ledger) -> None:
     ledger.claim("e", 180)
     ledger.release("e")
 
-    assert ledger.find("e") == Outcome(State.QUEUED)
+    assert standing(ledger) == Outcome(State.QUEUED)
     assert ledger.claim("e", 180) is None
 
 
@@ -119,8 +140,8 @@ def test_the_same_content_is_a_new_event_only_long_after_the_first_was_settled(
 
     found = ledger.enter("e")
 
-    assert (found is None) is is_new
-    assert ledger.find("e") == (Outcome(State.QUEUED) if is_new else found)
+    assert found.is_new is is_new
+    assert standing(ledger) == (Outcome(State.QUEUED) if is_new else found.outcome)
 
 
 def test_entries_outlive_the_longest_life_of_a_queued_message(aws: Aws, ledger: Ledger, clock: Clock) -> None:
@@ -134,18 +155,115 @@ def test_entries_outlive_the_longest_life_of_a_queued_message(aws: Aws, ledger: 
     assert float(item["expires_at"]) == clock.now + KEEP_SECONDS
 
 
-@pytest.mark.parametrize("call", ["enter", "find", "claim", "settle", "release"])
-def test_a_table_out_of_reach_is_said_so(aws: Aws, faulty_aws: FaultyAws, call: str) -> None:
-    for operation in ("PutItem", "GetItem", "UpdateItem"):
-        faulty_aws.answer(operation, lambda _: refusal("ResourceNotFoundException"))
-    ledger = Ledger(clients.dynamodb(), aws.table("ledger"))
-    calls: dict[str, Callable[[], object]] = {
-        "enter": lambda: ledger.enter("e"),
-        "find": lambda: ledger.find("e"),
-        "claim": lambda: ledger.claim("e", 1),
-        "settle": lambda: ledger.settle("e", SENT),
-        "release": lambda: ledger.release("e"),
+def test_an_entry_of_parts_is_a_new_event_after_two_days_whatever_became_of_its_parts(
+    ledger: Ledger, clock: Clock
+) -> None:
+    assert ledger.enter("e", 3).parts == 3
+    clock.now += REPEAT_SECONDS
+    assert ledger.enter("e", 3).is_new is False
+    clock.now += 2
+    again = ledger.enter("e", 3)
+    assert (again.is_new, again.entered_at) == (True, int(clock.now))
+
+
+def test_entries_that_go_together_are_claimed_together_without_those_that_cannot_be(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.claim("dead", 10)
+    clock.now += 11
+    ledger.claim("busy", 180)
+    ledger.claim("sent", 180)
+    ledger.settle("sent", SENT)
+    ledger.enter("queued")
+
+    claims = ledger.claim_all(["new", "queued", "busy", "sent", "dead"], 180, lambda entry_id: f"what {entry_id} was")
+
+    assert claims.ours == {"new", "queued"}
+    assert claims.in_progress == {"busy"}
+    assert claims.settled == {"sent": SENT, "dead": WORKER_DIED}
+    assert standing(ledger, "new") == standing(ledger, "queued") == Outcome(State.SENDING)
+
+
+def test_more_entries_than_a_transaction_takes_are_claimed_settled_released_and_found(ledger: Ledger) -> None:
+    ids = [f"e-{number}" for number in range(230)]
+
+    assert ledger.claim_all(ids, 180).ours == set(ids)
+    ledger.settle_all(dict.fromkeys(ids[:115], SENT))
+    ledger.release_all(ids[115:])
+
+    assert ledger.find_all([*ids, "never"]) == {
+        **dict.fromkeys(ids[:115], SENT),
+        **dict.fromkeys(ids[115:], Outcome(State.QUEUED)),
     }
 
+
+def test_an_unknown_entry_is_kept_with_its_payload_until_it_is_resolved(aws: Aws, ledger: Ledger) -> None:
+    unknown = Outcome(State.UNKNOWN, "upstream_no_answer")
+    ledger.claim_all(["a", "b"], 180)
+
+    ledger.settle_all({"a": unknown, "b": SENT}, lambda entry_id: f"what {entry_id} was")
+
+    kept, other = aws.item("ledger", "a"), aws.item("ledger", "b")
+    assert kept is not None
+    assert other is not None
+    assert (kept["payload"], kept["unresolved"]) == ("what a was", "yes")
+    assert "payload" not in other
+    ledger.settle("a", SENT)
+    resolved = aws.item("ledger", "a")
+    assert resolved is not None
+    assert not {"payload", "unresolved"} & resolved.keys()
+
+
+def test_the_last_word_of_a_worker_taken_for_dead_counts(aws: Aws, faulty_aws: FaultyAws, clock: Clock) -> None:
+    ledger = Ledger(aws.dynamodb, aws.table("ledger"), clock)
+    ledger.claim("e", 10)
+    clock.now += 11
+    other = Ledger(clients.dynamodb(), aws.table("ledger"), clock)
+
+    def meanwhile(body: bytes) -> None:
+        if b"worker_died" in body:
+            ledger.settle("e", SENT)
+
+    faulty_aws.answer("UpdateItem", meanwhile)
+
+    assert other.claim("e", 10) == SENT
+    assert standing(ledger) == SENT
+
+
+@pytest.mark.parametrize("operation", ["claim_all", "settle_all", "release_all"])
+def test_a_transaction_in_conflict_with_another_is_taken_apart(aws: Aws, faulty_aws: FaultyAws, operation: str) -> None:
+    conflict = {"__type": "TransactionCanceledException", "CancellationReasons": [{"Code": "TransactionConflict"}] * 2}
+    headers = {"Content-Type": "application/x-amz-json-1.0"}
+    faulty_aws.answer("TransactWriteItems", lambda _: (400, headers, json.dumps(conflict).encode()))
+    ledger = Ledger(clients.dynamodb(), aws.table("ledger"))
+
+    if operation == "claim_all":
+        assert ledger.claim_all(["a", "b"], 180).ours == {"a", "b"}
+    elif operation == "settle_all":
+        ledger.settle_all({"a": SENT, "b": SENT})
+    else:
+        ledger.release_all(["a", "b"])
+
+    wanted = {"claim_all": "sending", "settle_all": "sent", "release_all": "queued"}[operation]
+    assert {item["id"]: item["state"] for item in aws.items("ledger")} == {"a": wanted, "b": wanted}
+
+
+def test_entries_dynamodb_keeps_handing_back_are_out_of_reach(aws: Aws, faulty_aws: FaultyAws) -> None:
+    table = aws.table("ledger")
+    keys = {table: {"Keys": [{"id": {"S": "e"}}]}}
+    answer = {"Responses": {}, "UnprocessedKeys": keys}
+    headers = {"Content-Type": "application/x-amz-json-1.0"}
+    faulty_aws.answer("BatchGetItem", lambda _: (200, headers, json.dumps(answer).encode()))
+
+    with pytest.raises(StoreUnavailable, match="could not be read"):
+        Ledger(clients.dynamodb(), table).find_all(["e"])
+
+
+@pytest.mark.parametrize("call", [*CALLS])
+def test_a_table_out_of_reach_is_said_so(aws: Aws, faulty_aws: FaultyAws, call: str) -> None:
+    for operation in ("PutItem", "GetItem", "UpdateItem", "TransactWriteItems", "BatchGetItem"):
+        faulty_aws.answer(operation, lambda _: refusal("ResourceNotFoundException"))
+    ledger = Ledger(clients.dynamodb(), aws.table("ledger"))
+
     with pytest.raises(StoreUnavailable, match="ledger: ResourceNotFoundException"):
-        calls[call]()
+        CALLS[call](ledger)
