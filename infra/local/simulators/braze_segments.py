@@ -12,8 +12,12 @@ MAX_LENGTH = 100
 
 
 def list_segments(workspace: Workspace, call: Call, _params: Mapping[str, str]) -> Reply:
-    """`page` (from 0, 100 each), `sort_direction` asc or desc: id, name, analytics_tracking_enabled, tags."""
-    shown = page_of(call, sorted(workspace.segments.values(), key=lambda segment: segment.created_at))
+    """`page` (from 0, 100 each), `sort_direction` asc or desc: id, name, analytics_tracking_enabled, tags.
+
+    Archived segments are not listed.
+    """
+    current = [segment for segment in workspace.segments.values() if not segment.archived]
+    shown = page_of(call, sorted(current, key=lambda segment: segment.created_at))
     listed = [{"id": s.id, "name": s.name, "analytics_tracking_enabled": s.analytics, "tags": []} for s in shown]
     return Reply(200, {"message": "success", "segments": listed})
 
@@ -39,14 +43,14 @@ def segment_details(workspace: Workspace, call: Call, _params: Mapping[str, str]
 def segment_series(workspace: Workspace, call: Call, _params: Mapping[str, str]) -> Reply:
     """`segment_id`, `length` 1 to 100 days, `ending_at` ISO 8601 (now): `data[{time,size}]`, a day each, oldest first.
 
-    For a segment without analytics tracking the pages do not say what comes back. Read here as: no sizes were ever
-    noted, so the call succeeds with empty `data`. That an unknown segment is a 400 rather than a 404 is an assumption
-    too.
+    For a segment without analytics tracking, or an archived one, the pages do not say what comes back. Read here as: no
+    sizes were noted, so the call succeeds with empty `data`. That an unknown segment is a 400 rather than a 404 is an
+    assumption too.
     """
     length = length_of(call, MAX_LENGTH)
     segment = _segment(workspace, call)
     ending = last_day(call)
-    data = segment.series(ending, length) if segment.analytics else []
+    data = segment.series(ending, length) if segment.analytics and not segment.archived else []
     return Reply(200, {"message": "success", "data": data})
 
 
