@@ -163,10 +163,10 @@ def layout_of(head: bytes, is_whole: bool, options: Options) -> Layout:
     best = max(tried, key=lambda each: (_known(tried[each][0], options), len(tried[each][0])))
     cells, end = tried[best]
     if not _known(cells, options):
-        if any(sum(map(bool, others)) != 1 for others, _ in tried.values()):
+        if not options.tags or any(sum(map(bool, others)) != 1 for others, _ in tried.values()):
             raise UnreadableFile(
                 "the first line must name the columns: user_id or external_id, tags, and ttl or counter, separated by "
-                "commas, semicolons or tabs"
+                "commas, semicolons or tabs; only a list of bare ids, whose tags and ttl are announced, needs none"
             )
         columns: dict[str, int] = {options.member_kind: next(at for at, cell in enumerate(cells) if cell)}
         end = lines.begin

@@ -9,6 +9,7 @@ Source: the S3 API's pages on GetObject and HeadObject (ranges, versions).
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import zipfile
@@ -162,7 +163,7 @@ class _Object(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size_bytes}[whence]
         if position < 0:
-            raise ValueError("there is nothing before the start of a file")
+            raise OSError(errno.EINVAL, "there is nothing before the start of a file")
         if self._found is not None and 0 <= position - self._position < _READ_BYTES:
             self._next(position - self._position)
         elif position != self._position:

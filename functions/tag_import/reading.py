@@ -17,6 +17,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import structs
 
 from shared.aws import store
@@ -30,22 +31,11 @@ from tag_import.formats import HEAD_BYTES, in_utf_8, layout_of
 from tag_import.jobs import Job, Jobs, JobState, Later
 from tag_import.ndjson_rows import UserLines
 from tag_import.objects import Package, UnreadableFile, Window
-from tag_import.records import (
-    BLOCK_BYTES,
-    LISTED_CHARACTERS,
-    LONGEST_RECORD_BYTES,
-    Records,
-    end_of_lines,
-)
+from tag_import.records import LISTED_CHARACTERS, Records, end_of_lines
 from tag_import.rows import Label, Packer, Parcel
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-# An interval is 70,000 rows or so: a third of a second of reading, of which the checkpoint itself takes a tenth. It
-# ends sooner when so much has been refused that the list of it grows long.
-_INTERVAL_BYTES = 4_194_304
-_INTERVAL_REFUSED_CHARACTERS = 4_194_304
 
 # A worker that has not come to a checkpoint for so long is taken for dead.
 _LEASE_SECONDS = 120.0
@@ -57,13 +47,28 @@ _SENDS_AT_ONCE = 8
 _LINE_END = re.compile(rb"\r\n?|\n")
 
 
-class Reader:
-    """`queue` is where parcels go."""
+class Grain(msgspec.Struct, frozen=True):
+    """How finely a file is read. Where a block or an interval ends depends on nothing but where it begins.
 
-    def __init__(self, s3: S3Client, jobs: Jobs, queue: Queue) -> None:
+    An interval of 4 MiB is 70,000 rows or so: a quarter of a second of reading, of which its checkpoint takes a tenth.
+    It ends sooner when what was refused makes a long list. No record is longer than 1 MiB, which is a hundred tags of
+    the longest name many times over: what looks longer is a quote that was never closed, or no text.
+    """
+
+    block_bytes: int = 262_144
+    interval_bytes: int = 4_194_304
+    interval_refused_characters: int = 4_194_304
+    longest_record_bytes: int = 1_048_576
+
+
+class Reader:
+    """`queue` is where parcels go. An import is read with one grain from its start to its end."""
+
+    def __init__(self, s3: S3Client, jobs: Jobs, queue: Queue, grain: Grain = Grain()) -> None:  # noqa: B008  # frozen
         self._s3 = s3
         self._jobs = jobs
         self._queue = queue
+        self._grain = grain
 
     def read(self, job: Job, deadline: Deadline, on_checkpoint: Callable[[], None]) -> Job:
         """Reads on from where `job.reading` says, to the end of the file, and calls `on_checkpoint` on the way.
@@ -73,7 +78,7 @@ class Reader:
         `Outdated` when another worker has gone on with the job, and `StoreUnavailable` when a store of ours gives out.
         """
         with ThreadPoolExecutor(_SENDS_AT_ONCE, thread_name_prefix="send") as threads:
-            going = _Going(self._s3, self._jobs, _Outbox(self._queue, threads), job)
+            going = _Going(self._s3, self._jobs, _Outbox(self._queue, threads), self._grain, job)
             try:
                 going.to_the_end(deadline, on_checkpoint)
                 state, reason_code, reason = JobState.DELIVERING, "", ""
@@ -124,10 +129,11 @@ class _Outbox:
 class _Going:
     """One worker's way through a file, or a part of it."""
 
-    def __init__(self, s3: S3Client, jobs: Jobs, outbox: _Outbox, job: Job) -> None:
+    def __init__(self, s3: S3Client, jobs: Jobs, outbox: _Outbox, grain: Grain, job: Job) -> None:
         self._s3 = s3
         self._jobs = jobs
         self._outbox = outbox
+        self._grain = grain
         self._job = job
         self._at = job.reading
         self._packer = Packer(job.import_id)
@@ -189,11 +195,12 @@ class _Going:
 
     def _read_file(self, package: Package, deadline: Deadline, on_checkpoint: Callable[[], None]) -> None:
         file, records = self._opened(package)
-        size = BLOCK_BYTES
+        grain = self._grain
+        size = grain.block_bytes
         while block := file.ahead(size):
-            is_last, is_stuck = len(block) < size, size == LONGEST_RECORD_BYTES
+            is_last, is_stuck = len(block) < size, size >= grain.longest_record_bytes
             lines = block if is_last else block[: end_of_lines(block)]
-            taken, line = records.take(lines, self._at.line, is_last, is_stuck)
+            taken, line = records.take(lines, self._at.line, is_last, is_stuck) if lines else (0, 0)
             if taken:
                 file.take(taken)
             elif not is_stuck:
@@ -201,10 +208,10 @@ class _Going:
                 continue
             else:
                 taken, line = self._refuse_endless_line(file)
-            size = BLOCK_BYTES
+            size = grain.block_bytes
             self._at = structs.replace(self._at, offset=file.position, line=line, fraction=package.fraction())
             self._read_bytes += taken
-            if self._read_bytes >= _INTERVAL_BYTES or self._refused.tell() >= _INTERVAL_REFUSED_CHARACTERS:
+            if self._read_bytes >= grain.interval_bytes or self._refused.tell() >= grain.interval_refused_characters:
                 self.checkpoint()
                 on_checkpoint()
                 if deadline.passed():
@@ -256,9 +263,9 @@ class _Going:
         """Passes over a line that is too long to be one; returns its bytes, and the number of the next line."""
         beginning = file.position
         text = file.ahead(LISTED_CHARACTERS).decode("utf-8", "replace")
-        reason = f"this line is longer than {LONGEST_RECORD_BYTES} bytes"
+        reason = f"this line is longer than {self._grain.longest_record_bytes} bytes"
         self._refuse(self._at.line, {"text": text}, State.FAILED, "invalid_csv", reason)
-        while block := file.ahead(BLOCK_BYTES):
+        while block := file.ahead(self._grain.block_bytes):
             end = _LINE_END.search(block)
             file.take(end.end() if end else len(block))
             if end:

@@ -1,7 +1,6 @@
 """What the readers of files have in common: bytes up to the end of a line in, rows and refusals out.
 
-A file is looked at a block at a time. Where a block ends is a function of where it begins, so that whoever goes on at a
-position finds the same rows in the same blocks as whoever came by before.
+A file is looked at a block at a time, and a block holds whole lines but not always whole records.
 """
 
 from __future__ import annotations
@@ -15,11 +14,6 @@ from msgspec import Meta
 from clients.vocabulary import ExternalId, MemberKind, UserId
 from shared.outcomes import State
 from tag_import.rows import Label
-
-BLOCK_BYTES = 262_144
-
-# No record is longer: a hundred tags of the longest name, several times. What looks longer is a quote never closed.
-LONGEST_RECORD_BYTES = 1_048_576
 
 # A line that cannot be taken apart is listed with so many of its first characters.
 LISTED_CHARACTERS = 1_000
