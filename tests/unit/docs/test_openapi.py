@@ -16,7 +16,9 @@ from openapi_spec_validator import validate
 from segment_size.endpoint import SeriesOptions, SizeOptions
 from shared import errors, validation
 from shared.errors import DeadlineExceeded, RequestError, UpstreamError
-from tag_import.rows import MemberFields, TagFields, member_row, row_of
+from tag_import.callback import Told
+from tag_import.rows import MemberFields, TagFields, label_of, member_of
+from tag_import.submit import ExportFields, ImportFields, export_job, file_job
 from tag_import.webhook import ShortBody
 from tests.unit.docs.material import (
     APIS,
@@ -35,11 +37,15 @@ from trigger_relay.triggers import check_audience
 from wallet_proxy.endpoint import UserOffersBody, WalletOptions
 from wallet_proxy.wallet import OFFER_FIELDS
 
-CSV_CODES = {"invalid_csv", "not_utf8", "unreadable_file"}  # in failure files, which docs/tag-import.md describes
+# In failure files and in the status of an import, which docs/tag-import.md describes.
+CSV_CODES = {"invalid_csv", "not_utf8", "unreadable_file", "file_gone"}
 
 # Codes that no answer carries: roots of the tree, and classes that are always raised with a code of their own.
 NEVER_SENT = {"error", "invalid_request", "upstream_error", "not_allowed", "in_progress", "upstream_refused"}
 
+
+# Braze's callback, whose credential is in its path.
+CALLBACK = "POST /segment-exports/{import_id}/callback/{token}"
 
 # The Struct that reads a route's body, or its path and query.
 SHAPES: Mapping[str, type[msgspec.Struct]] = {
@@ -51,10 +57,13 @@ SHAPES: Mapping[str, type[msgspec.Struct]] = {
     "POST /priv/v1/apps/{app_key}/users/{user_id}/tags": TagFields,
     "POST /priv/v1/apps/{app_key}/external/users/{external_id}/tags": TagFields,
     "POST /tags": ShortBody,
+    "POST /tag-imports": ImportFields,
+    "POST /segment-exports": ExportFields,
+    CALLBACK: Told,
     "POST /campaigns/trigger/send": CampaignSend,
     "POST /canvas/trigger/send": CanvasSend,
 }
-WITHOUT_SHAPE = {"GET /health", "GET /triggers/{trigger_id}", "POST /triggers"}
+WITHOUT_SHAPE = {"GET /health", "GET /tag-imports/{import_id}", "GET /triggers/{trigger_id}", "POST /triggers"}
 
 
 def with_struct(method: str) -> list[Operation]:
@@ -69,14 +78,19 @@ def bounds(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     if {"type": "null"} in schema.get("anyOf", []):
-        (other,) = [each for each in schema["anyOf"] if each != {"type": "null"}]
-        schema = {**schema, **other, "type": [other["type"], "null"]}
+        others = [each for each in schema["anyOf"] if each != {"type": "null"}]
+        if len(others) > 1:
+            return {"one of": bounds(others), "or": "null"}
+        (other,) = others
+        schema = {**schema, **other, "type": [other.get("type", "string"), "null"]}
     kept: dict[str, Any] = {}
     for name, value in schema.items():
         if name == "properties":
             kept[name] = {each: bounds(rule) for each, rule in value.items()}
         elif name == "pattern":
             kept[name] = value.replace(r"\Z", "$")
+        elif name == "enum":
+            kept[name] = [each for each in value if each is not None]
         elif name not in ("description", "title", "examples", "anyOf") and value not in (None, []):
             kept[name] = bounds(value)
     return kept | ({"type": "string"} if "enum" in kept else {})
@@ -116,10 +130,10 @@ def test_routes_are_those_of_the_template(api: str) -> None:
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_only_health_needs_no_credential(api: str) -> None:
+def test_only_health_and_the_callback_need_no_credential(api: str) -> None:
     assert description(api)["security"] == [{"basic": []}, {"bearer": []}]
     opened = {each.route for each in operations() if each.api == api and "security" in each.details}
-    assert opened == {"GET /health"}
+    assert opened - {CALLBACK} == {"GET /health"}
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------
@@ -166,16 +180,21 @@ def test_body_examples_are_accepted_by_the_function(operation: Operation, value:
     read = validation.decode(body, SHAPES[operation.route])
     match read:
         case TagFields():
-            row_of(read, "user_id", "someone", ref="1", once="key")
+            label_of(read, "user_id")
         case ShortBody():
             for row in value.get("rows", [value]):
-                member_row(validation.convert(row, MemberFields), ref="1", once="key")
+                fields_of_row = validation.convert(row, MemberFields)
+                label_of(fields_of_row, member_of(fields_of_row).kind)
+        case ImportFields():
+            file_job(read, "csv-1", "bucket", 0)
+        case ExportFields():
+            export_job(read, "segment-1", 0)
         case CampaignSend():
             check_audience("campaign", read.campaign_id, read.recipients, read.broadcast, frozenset())
         case CanvasSend():
             check_audience("canvas", read.canvas_id, read.recipients, read.broadcast, frozenset())
         case _:
-            assert isinstance(read, WalletOptions | UserOffersBody)
+            assert isinstance(read, WalletOptions | UserOffersBody | Told)
 
 
 @pytest.mark.parametrize("operation", [each for each in operations() if each.body_schema], ids=str)
@@ -214,8 +233,8 @@ def test_every_answer_of_the_gateway_is_documented(operation: Operation) -> None
     documented = set(operation.details["responses"])
 
     assert {"429", "500", "503"} <= documented
+    assert ({"401", "403"} <= documented) == ("security" not in operation.details)
     if operation.route != "GET /health":
-        assert {"401", "403"} <= documented
         assert ("413" in documented) == operation.route.startswith("POST")
         assert "404" in documented or "{" not in operation.route
 
