@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 # seconds and a pause: a request that needs two stores still tells its caller to come back (503) within its ten seconds.
 _CONFIG = Config(connect_timeout=0.5, read_timeout=1, retries={"mode": "standard", "total_max_attempts": 2})
 
+# A read goes on without its table sooner than it would be late: one try, and no longer than a slow answer takes.
+_READ_CONFIG = _CONFIG.merge(
+    Config(connect_timeout=0.25, read_timeout=0.5, retries={"mode": "standard", "total_max_attempts": 1})
+)
+
 # A worker keeps up to 256 rows in flight, each of which may claim and settle a ledger entry.
 _WIDE_CONFIG = _CONFIG.merge(Config(max_pool_connections=256))
 
@@ -44,6 +49,10 @@ def sqs() -> SQSClient:
 
 def dynamodb() -> DynamoDBClient:
     return boto3.client("dynamodb", config=_WIDE_CONFIG)
+
+
+def dynamodb_for_reads() -> DynamoDBClient:
+    return boto3.client("dynamodb", config=_READ_CONFIG)
 
 
 def s3() -> S3Client:

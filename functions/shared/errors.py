@@ -17,6 +17,8 @@
         ├── UpstreamThrottled     429; carries the wait the vendor asked for, in seconds
         ├── UpstreamUnavailable   500 or 503: the vendor failed, and did nothing
         ├── UpstreamUnauthorized  401 or 403 even with a fresh credential: ours to mend, nothing was done
+        ├── UpstreamResting       it failed lately, so it was not asked: safe to repeat later
+        ├── UpstreamBusy          it has as many calls of ours as it may have, so it was not asked: as above
         ├── UpstreamGarbled       answered, but not in the documented shape
         ├── AnswerTooLarge        answered well, but more than Braze lets a message see
         └── UpstreamRefused       a documented, permanent no; carries the vendor's code
@@ -135,6 +137,14 @@ class UpstreamUnavailable(UpstreamError):
 
 class UpstreamUnauthorized(UpstreamError):
     code = "upstream_unauthorized"
+
+
+class UpstreamResting(UpstreamError):
+    code = "circuit_open"
+
+
+class UpstreamBusy(UpstreamError):
+    code = "upstream_busy"
 
 
 class UpstreamGarbled(UpstreamError):

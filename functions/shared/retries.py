@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from shared.deadline import Deadline
-from shared.errors import UpstreamError, UpstreamGarbled, UpstreamUnavailable, UpstreamUnknown, UpstreamUnreachable
+from shared.deadline import Deadline, Outcomes, Runner, begin, came_home
+from shared.errors import (
+    DeadlineExceeded,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamGarbled,
+    UpstreamRefused,
+    UpstreamUnavailable,
+    UpstreamUnknown,
+    UpstreamUnreachable,
+)
 
 Result = TypeVar("Result")
 
@@ -20,6 +30,10 @@ ONLY_IF_NOT_DONE = (UpstreamUnreachable, UpstreamUnavailable)
 # A blip is over after a moment or it is no blip. A throttled vendor (429) is never asked again at once.
 _TRIES = 2
 _PAUSE_SECONDS = 0.05
+
+# A call that has not answered after this share of the time probably never will. A second one beside it costs the vendor
+# little, for that is rare, and the first may still win: nothing it was about to answer is thrown away.
+_HEDGED_AFTER_SHARE = 0.4
 
 
 def repeated(
@@ -37,3 +51,49 @@ def repeated(
                 raise
             sleep(_PAUSE_SECONDS)
     return call()
+
+
+def hedged(
+    call: Callable[[], Result],
+    on: tuple[type[UpstreamError], ...],
+    deadline: Deadline,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Result:
+    """The answer of a call, or of a second one, by the deadline.
+
+    The second is made after an error in `on`, or beside the first when that is slow; the first good answer counts, and
+    of two errors the first, unless that was only `UpstreamBusy`. Raises `DeadlineExceeded` when time is up; a call
+    still under way then is left behind.
+    """
+    if deadline.passed():
+        raise DeadlineExceeded("no time was left to ask the vendor")
+    outcomes: Outcomes = SimpleQueue()
+    running: list[Runner] = [begin(call, outcomes)]
+    tries, fault = 1, None
+    slow = deadline.sooner(deadline.remaining_seconds() * _HEDGED_AFTER_SHARE)
+    try:
+        while True:
+            try:
+                wait = (slow if tries < _TRIES else deadline).remaining_seconds()
+                runner, result, error = outcomes.get(timeout=wait)
+            except Empty:
+                if tries == _TRIES:
+                    raise DeadlineExceeded("the vendor had not answered in time") from None
+                tries += 1
+                running.append(begin(call, outcomes))
+                continue
+            running.remove(runner)
+            came_home(runner)
+            if error is None:
+                return result  # type: ignore[no-any-return]
+            if fault is None or isinstance(fault, UpstreamBusy) or isinstance(error, UpstreamRefused):
+                fault = error
+            if isinstance(error, on) and tries < _TRIES and deadline.remaining_seconds() > _PAUSE_SECONDS:
+                sleep(_PAUSE_SECONDS)
+                tries += 1
+                running.append(begin(call, outcomes))
+            elif not running or isinstance(error, UpstreamRefused):
+                raise fault
+    finally:
+        for runner in running:
+            runner.leave_behind()

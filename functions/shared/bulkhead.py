@@ -1,0 +1,150 @@
+"""A ceiling on the calls a vendor has from us at once, however many environments there are.
+
+The ceiling is a number of places, each an item of CacheTable. Who wants to call takes a place for some seconds by a
+conditional write, so no place is taken twice, and one whose holder died comes free by itself. An environment keeps its
+place from call to call and renews it now and then, so that a busy one writes every few seconds and not with each call.
+When all places are taken the call is not made, rather than made to wait: whoever reads has something older to show.
+
+Without the table there is no ceiling: an environment has one call under way at a time, two when the first is slow.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from shared.aws import store
+from shared.errors import StoreUnavailable, UpstreamBusy
+from shared.observability import count, logger
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+# A place is taken for this long, and renewed when a call might outlast it.
+HELD_SECONDS = 6.0
+LONGEST_CALL_SECONDS = 2.5
+
+# How many free places are tried before giving up, others being quicker each time.
+_TRIES = 3
+
+# After all places were found taken, the table is not asked again for a moment.
+_FULL_SECONDS = 0.2
+
+# DynamoDB reads at most so many items at once.
+_LOOKED_AT = 100
+
+
+@dataclass(slots=True)
+class _Place:
+    number: int
+    held_until: float
+
+
+class Bulkhead:
+    """This environment's part in the ceiling of `most` calls to `upstream`. `clock` gives epoch seconds."""
+
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        table: str,
+        upstream: str,
+        most: int,
+        clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._upstream = upstream
+        self._most = most
+        self._clock = clock
+        self._rng = rng or random.Random()
+        self._holder = os.urandom(8).hex()
+        self._idle: list[_Place] = []
+        self._full_until = 0.0
+        self._lock = Lock()
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Holds a place; raises `UpstreamBusy` when there is none."""
+        try:
+            place = self._kept() or self._taken()
+        except StoreUnavailable as error:
+            count("BulkheadUnavailable")
+            logger.warning("calls are not limited", upstream=self._upstream, detail=str(error))
+            place = None
+        try:
+            yield
+        finally:
+            if place is not None:
+                with self._lock:
+                    self._idle.append(place)
+
+    def _kept(self) -> _Place | None:
+        """A place of ours that is not in use, for long enough; None when there is none."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                place = self._idle.pop()
+            left = place.held_until - self._clock()
+            if left > LONGEST_CALL_SECONDS or (left > 0 and self._take(place, "holder = :holder")):
+                return place
+
+    def _taken(self) -> _Place:
+        """A place that was free; raises `UpstreamBusy`."""
+        if self._clock() < self._full_until:
+            raise UpstreamBusy(self._upstream)
+        free: Sequence[int] = [self._rng.randrange(self._most)]
+        for _ in range(_TRIES):
+            place = _Place(self._rng.choice(free), 0.0)
+            if self._take(place, "attribute_not_exists(held_until) OR held_until < :now"):
+                return place
+            free = self._free()
+            if not free:
+                break
+        self._full_until = self._clock() + _FULL_SECONDS
+        raise UpstreamBusy(self._upstream)
+
+    def _take(self, place: _Place, condition: str) -> bool:
+        now = self._clock()
+        values = {
+            ":holder": {"S": self._holder},
+            ":until": {"N": f"{now + HELD_SECONDS:.3f}"},
+            ":expiry": {"N": str(int(now + HELD_SECONDS) + 60)},
+        }
+        if ":now" in condition:
+            values[":now"] = {"N": f"{now:.3f}"}
+        with store("bulkhead"):
+            try:
+                self._client.update_item(
+                    TableName=self._table,
+                    Key={"id": {"S": self._key(place.number)}},
+                    UpdateExpression="SET holder = :holder, held_until = :until, expires_at = :expiry",
+                    ConditionExpression=condition,
+                    ExpressionAttributeValues=values,
+                )
+            except self._client.exceptions.ConditionalCheckFailedException:
+                return False
+        place.held_until = now + HELD_SECONDS
+        return True
+
+    def _free(self) -> list[int]:
+        """The free ones among a hundred places, or all if they are fewer."""
+        numbers = self._rng.sample(range(self._most), min(self._most, _LOOKED_AT))
+        keys = [{"id": {"S": self._key(number)}} for number in numbers]
+        with store("bulkhead"):
+            found = self._client.batch_get_item(RequestItems={self._table: {"Keys": keys}})
+        now = self._clock()
+        taken = {
+            item["id"]["S"] for item in found["Responses"].get(self._table, []) if float(item["held_until"]["N"]) >= now
+        }
+        return [number for number in numbers if self._key(number) not in taken]
+
+    def _key(self, number: int) -> str:
+        return f"place#{self._upstream}#{number}"

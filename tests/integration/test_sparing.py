@@ -1,0 +1,222 @@
+"""A vendor that fails or is full is spared, by one environment and by all of them together."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from shared.breaker import FAILURES_IN_A_ROW, REST_SECONDS, VOTES, VOTING_SECONDS, Breaker
+from shared.bulkhead import HELD_SECONDS, Bulkhead
+from shared.errors import (
+    BundleError,
+    DeadlineExceeded,
+    StoreUnavailable,
+    UpstreamBusy,
+    UpstreamRefused,
+    UpstreamResting,
+    UpstreamThrottled,
+    UpstreamUnavailable,
+)
+from shared.tally import Tally
+from tests.integration.support.aws import Aws
+from tests.integration.support.faulty_aws import FaultyAws
+
+DOWN = UpstreamUnavailable("Vendor")
+
+
+class Clock:
+    """A clock that stands still until it is moved, at the beginning of a window."""
+
+    def __init__(self) -> None:
+        self.now = 1_795_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def breaker(aws: Aws, clock: Clock, table: str = "") -> Breaker:
+    """That of a new environment."""
+    return Breaker(aws.dynamodb, table or aws.table("cache"), "Vendor", clock)
+
+
+def rests(one: Breaker) -> bool:
+    try:
+        one.check()
+    except UpstreamResting:
+        return True
+    return False
+
+
+def fail(one: Breaker, times: int = FAILURES_IN_A_ROW, error: BundleError = DOWN, given: float = 1.0) -> None:
+    for _ in range(times):
+        one.record(error, given)
+
+
+def test_five_failures_in_a_row_rest_the_vendor_for_a_while(aws: Aws, clock: Clock) -> None:
+    one = breaker(aws, clock)
+    fail(one, FAILURES_IN_A_ROW - 1)
+    assert not rests(one)
+
+    fail(one, 1)
+    assert rests(one)
+    clock.now += REST_SECONDS
+    assert not rests(one)
+
+
+def test_after_a_rest_one_failure_is_enough_and_one_answer_ends_it(aws: Aws, clock: Clock) -> None:
+    one = breaker(aws, clock)
+    fail(one)
+    clock.now += REST_SECONDS
+    fail(one, 1)
+    assert rests(one)
+
+    clock.now += REST_SECONDS
+    one.record(None, 1.0)
+    fail(one, FAILURES_IN_A_ROW - 1)
+    assert not rests(one)
+
+
+@pytest.mark.parametrize(
+    ("error", "given", "is_a_failure"),
+    [
+        (UpstreamRefused("Vendor", "user_not_found"), 1.0, False),
+        (StoreUnavailable("secret"), 1.0, False),
+        (DeadlineExceeded("late"), 1.0, True),
+        (DeadlineExceeded("had no time"), 0.2, False),
+    ],
+    ids=str,
+)
+def test_only_what_tells_of_the_vendors_health_counts(
+    aws: Aws, clock: Clock, error: BundleError, given: float, is_a_failure: bool
+) -> None:
+    one = breaker(aws, clock)
+    fail(one, error=error, given=given)
+
+    assert rests(one) is is_a_failure
+
+
+@pytest.mark.parametrize(("asked_for", "rest"), [(1, REST_SECONDS), (12, 12), (3600, 30)])
+def test_a_vendor_that_asks_for_a_pause_gets_it_within_reason(
+    aws: Aws, clock: Clock, asked_for: float, rest: float
+) -> None:
+    one = breaker(aws, clock)
+    fail(one, 1, UpstreamThrottled("Vendor", asked_for))
+
+    clock.now += rest - 0.1
+    assert rests(one)
+    clock.now += 0.2
+    assert not rests(one)
+
+
+def test_when_several_rest_the_others_do_so_without_having_failed(aws: Aws, clock: Clock) -> None:
+    bystander = breaker(aws, clock)
+    for _ in range(VOTES - 1):
+        fail(breaker(aws, clock))
+    assert not rests(bystander)
+
+    fail(breaker(aws, clock))
+    assert not rests(bystander)  # it has read the votes just now
+    clock.now += 1.0
+    assert rests(bystander)
+    clock.now += VOTING_SECONDS - 1
+    assert not rests(bystander)
+
+
+def test_without_the_table_each_rests_for_itself(aws: Aws, clock: Clock) -> None:
+    one = breaker(aws, clock, "no-such-table")
+    assert not rests(one)
+
+    fail(one)
+    assert rests(one)
+
+
+def bulkhead(aws: Aws, clock: Clock, most: int, table: str = "") -> Bulkhead:
+    """That of a new environment."""
+    return Bulkhead(aws.dynamodb, table or aws.table("cache"), "Vendor", most, clock, random.Random(1))
+
+
+def test_no_more_calls_are_made_at_once_than_there_are_places(aws: Aws, clock: Clock) -> None:
+    environments = [bulkhead(aws, clock, 3) for _ in range(4)]
+    with environments[0].place(), environments[1].place(), environments[2].place():
+        for _ in range(2):  # the second time without asking the table
+            with pytest.raises(UpstreamBusy), environments[3].place():
+                pass
+
+
+def test_two_calls_of_one_environment_take_two_places(aws: Aws, clock: Clock) -> None:
+    one, other = bulkhead(aws, clock, 2), bulkhead(aws, clock, 2)
+    with one.place(), one.place(), pytest.raises(UpstreamBusy), other.place():
+        pass
+
+
+def test_a_place_is_found_among_many(aws: Aws, clock: Clock) -> None:
+    environments = [bulkhead(aws, clock, 150) for _ in range(3)]
+    with environments[0].place(), environments[1].place(), environments[2].place():
+        pass
+
+
+def test_the_place_of_one_that_died_comes_free(aws: Aws, clock: Clock) -> None:
+    dead, other = bulkhead(aws, clock, 1), bulkhead(aws, clock, 1)
+    dead.place().__enter__()
+    clock.now += HELD_SECONDS + 0.1
+
+    with other.place():
+        pass
+
+
+def test_a_place_is_kept_from_call_to_call_and_renewed_in_time(faulty_aws: FaultyAws, aws: Aws, clock: Clock) -> None:
+    one = Bulkhead(Aws.fresh(faulty_aws.url).dynamodb, aws.table("cache"), "Vendor", 1, clock)
+    for _ in range(3):
+        with one.place():
+            pass
+    assert faulty_aws.calls.count("UpdateItem") == 1
+
+    clock.now += HELD_SECONDS - 1
+    with one.place():
+        pass
+    assert faulty_aws.calls.count("UpdateItem") == 2
+    clock.now += 2
+    other = bulkhead(aws, clock, 1)
+    with pytest.raises(UpstreamBusy), other.place():
+        pass
+
+
+def test_a_place_that_another_has_got_meanwhile_is_not_used(aws: Aws, clock: Clock) -> None:
+    one, other = bulkhead(aws, clock, 1), bulkhead(aws, clock, 1)
+    with one.place():
+        pass
+    aws.dynamodb.delete_item(TableName=aws.table("cache"), Key={"id": {"S": "place#Vendor#0"}})
+    with other.place():
+        clock.now += HELD_SECONDS - 1
+        with pytest.raises(UpstreamBusy), one.place():
+            pass
+
+
+def test_a_race_for_a_place_ends(aws: Aws, faulty_aws: FaultyAws, clock: Clock) -> None:
+    faulty_aws.answer("UpdateItem", lambda _: (400, {}, b'{"__type": "ConditionalCheckFailedException"}'))
+    one = Bulkhead(Aws.fresh(faulty_aws.url).dynamodb, aws.table("cache"), "Vendor", 2, clock)
+
+    with pytest.raises(UpstreamBusy), one.place():
+        pass
+    assert faulty_aws.calls.count("UpdateItem") == 3
+
+
+def test_without_the_table_calls_are_made_all_the_same(aws: Aws, clock: Clock) -> None:
+    with bulkhead(aws, clock, 1, "no-such-table").place():
+        pass
+
+
+def test_a_tally_is_full_at_its_number_and_empty_in_the_next_window(aws: Aws, clock: Clock) -> None:
+    one, other = (Tally(aws.dynamodb, aws.table("cache"), "answers", 3, 60, clock) for _ in range(2))
+
+    assert [one.add(), other.add(), one.is_full(), other.add()] == [True, True, False, True]
+    assert [one.is_full(), one.is_full(), one.add(), other.add(), other.add()] == [True, True, False, False, False]
+
+    clock.now += 60
+    assert [one.is_full(), one.add()] == [False, True]
