@@ -38,6 +38,7 @@ def parameters(sessionm_url: str, braze_url: str) -> dict[str, str]:
         "SessionmConnectUrl": sessionm_url,
         "BrazeRestUrl": braze_url,
         "SegmentIds": SEGMENT_ID,
+        "TagRatePerSecond": "2000",  # what the simulators bear
     }
 
 

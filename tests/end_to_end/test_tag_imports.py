@@ -185,7 +185,7 @@ def test_counters_of_a_file_count_once_although_their_worker_is_killed(
     import_id = submitted(analyst, content)
     bundle.wait_until(lambda: len(bundle.sessionm.requests()) > 50, 30, "the worker to be in the middle")
     bundle.kill("tag-delivery")
-    bundle.wait_until(lambda: len(bundle.sessionm.requests()) >= 280, 60, "the next worker to go on")
+    bundle.wait_until(lambda: status(analyst, import_id)["sent"] > 0, 60, "the next worker's verdicts")
 
     counts = [bundle.sessionm.tags_of(each).get("visits") for each in audience[:300]]
 

@@ -92,13 +92,13 @@ class MortalSessionm(Sessionm):
 class MortalLedger(Ledger):
     life: Life
 
-    def claim(self, entry_id: str, lease_seconds: float) -> Outcome | None:
+    def claim(self, *entry: Any, **more: Any) -> Outcome | None:
         self.life.step()
-        return super().claim(entry_id, lease_seconds)
+        return super().claim(*entry, **more)
 
-    def settle(self, entry_id: str, outcome: Outcome) -> Outcome:
+    def settle(self, *entry: Any, **more: Any) -> Outcome:
         self.life.step()
-        return super().settle(entry_id, outcome)
+        return super().settle(*entry, **more)
 
     def release(self, entry_id: str) -> None:
         self.life.step()
@@ -259,8 +259,12 @@ class Delivery(RuleBasedStateMachine):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_every_row_ends_in_one_verdict_that_is_true(aws: Aws, sessionm: SessionmSimulator) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: Delivery(aws, sessionm),
+    class Here(Delivery):
+        def __init__(self) -> None:
+            super().__init__(aws, sessionm)
+
+    run_state_machine_as_test(
+        Here,
         settings=settings(
             max_examples=30,
             stateful_step_count=14,
