@@ -1,4 +1,4 @@
-"""The Braze simulator: triggers and segment reads of one workspace.
+"""The Braze simulator: one workspace, and everything of its REST API that decisioning and loyalty need.
 
 Sources: Braze's pages on API basics, errors and responses, API limits, and on the single endpoints.
 """
@@ -13,10 +13,16 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from functools import partial
 
+from infra.local.simulators.braze_analytics import LISTS_AND_PURCHASES_PER_HOUR, Analytics, Counted
+from infra.local.simulators.braze_catalogue import CATALOGUE
 from infra.local.simulators.braze_contract import ContractError, Kind, TriggerCall, read_trigger
 from infra.local.simulators.braze_exports import Exports, Users
 from infra.local.simulators.braze_limits import BrazeLimits, rate_headers
+from infra.local.simulators.braze_messages import read_messages
+from infra.local.simulators.braze_query import parsed
 from infra.local.simulators.braze_segments import list_segments, segment_details, segment_series
+from infra.local.simulators.braze_templates import create_template, list_templates, template_info, update_template
+from infra.local.simulators.braze_users import export_ids, track
 from infra.local.simulators.braze_workspace import (
     NOTICES,
     Campaign,
@@ -24,6 +30,7 @@ from infra.local.simulators.braze_workspace import (
     CanvasState,
     Segment,
     Send,
+    Tracked,
     User,
     Workspace,
 )
@@ -36,8 +43,12 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 PUBLIC = "*"  # in place of a permission: whoever knows the address
 PERMISSIONS = frozenset(
     {
-        *("campaigns.trigger.send", "canvas.trigger.send"),
+        *("campaigns.trigger.send", "canvas.trigger.send", "messages.send", "users.track", "users.export.ids"),
         *("segments.list", "segments.details", "segments.data_series", "users.export.segment"),
+        *("templates.email.create", "templates.email.update", "templates.email.info", "templates.email.list"),
+        *(permission for permission, _ in CATALOGUE.values()),
+        *("events.list", "events.data_series", "purchases.product_list"),
+        *("purchases.quantity_series", "purchases.revenue_series"),
     }
 )
 
@@ -46,8 +57,9 @@ class BrazeSimulator(Simulator):
     """Braze's REST API on a local port.
 
     `api_key` and `permissions`: the one key and its scopes. `requests_per_hour`, `broadcasts_per_minute`,
-    `broadcasts_per_minute_and_audience`: the limits. `known_users_only`: skip recipients that were not added with
-    `add_user` and may not be created, as Braze does; otherwise every recipient is taken to exist.
+    `broadcasts_per_minute_and_audience`, `tracks_per_three_seconds`: the limits. `known_users_only`: skip recipients
+    that were not added with `add_user` and may not be created, as Braze does; otherwise every recipient is taken to
+    exist.
     """
 
     def __init__(
@@ -60,6 +72,8 @@ class BrazeSimulator(Simulator):
         requests_per_hour: int = 250_000,
         broadcasts_per_minute: int = 250,
         broadcasts_per_minute_and_audience: int = 10,
+        tracks_per_three_seconds: int = 3000,
+        purchase_reads_per_hour: int = LISTS_AND_PURCHASES_PER_HOUR,
         known_users_only: bool = False,
         latency_scale: float = 1.0,
         seed: int = 0,
@@ -70,8 +84,14 @@ class BrazeSimulator(Simulator):
         self._api_key = api_key
         self._permissions = frozenset(permissions)
         self._known_users_only = known_users_only
-        self._limits = BrazeLimits(requests_per_hour, broadcasts_per_minute, broadcasts_per_minute_and_audience)
+        self._limits = BrazeLimits(
+            requests_per_hour,
+            broadcasts_per_minute,
+            broadcasts_per_minute_and_audience,
+            tracks_per_three_seconds,
+        )
         self._workspace = Workspace()
+        self._analytics = Analytics(self._workspace, purchase_reads_per_hour)
         self.exports = Exports(
             self._workspace, self.lock, self.clock, latency_scale, lambda: self.url.replace("0.0.0.0", "127.0.0.1")
         )
@@ -86,6 +106,33 @@ class BrazeSimulator(Simulator):
                 _route("GET", "/segments/details", "segments.details", partial(segment_details, self._workspace)),
                 _route(
                     "GET", "/segments/data_series", "segments.data_series", partial(segment_series, self._workspace)
+                ),
+                *(
+                    _route("GET", path, permission, read)
+                    for path, (permission, read) in self._analytics.reads().items()
+                ),
+                *(
+                    _route("GET", path, permission, partial(read, self._workspace))
+                    for path, (permission, read) in CATALOGUE.items()
+                ),
+                _route("POST", "/messages/send", "messages.send", self._messages),
+                _route("POST", "/users/track", "users.track", self._stored(track, self._workspace, known_users_only)),
+                _route("POST", "/users/export/ids", "users.export.ids", self._stored(export_ids, self._workspace)),
+                _route(
+                    "POST",
+                    "/templates/email/create",
+                    "templates.email.create",
+                    self._stored(create_template, self._workspace, self._new_id),
+                ),
+                _route(
+                    "POST",
+                    "/templates/email/update",
+                    "templates.email.update",
+                    self._stored(update_template, self._workspace),
+                ),
+                _route("GET", "/templates/email/info", "templates.email.info", partial(template_info, self._workspace)),
+                _route(
+                    "GET", "/templates/email/list", "templates.email.list", partial(list_templates, self._workspace)
                 ),
             ]
         )
@@ -107,26 +154,31 @@ class BrazeSimulator(Simulator):
         with self.lock:
             self._permissions = frozenset(permissions)
 
-    def add_campaign(self, id: str | None = None, name: str = "Offer reminder") -> Campaign:
+    def add_campaign(self, id: str | None = None, name: str = "Offer reminder", archived: bool = False) -> Campaign:
         """Add an API-triggered campaign; without `id` one is made up."""
         with self.lock:
-            campaign = Campaign(id or self._new_id(), name)
+            campaign = Campaign(id or self._new_id(), name, self.clock(), archived)
             self._workspace.campaigns[campaign.id] = campaign
         return campaign
 
     def add_canvas(self, id: str | None = None, name: str = "Welcome journey", state: CanvasState = "active") -> Canvas:
         """Add an API-triggered Canvas, or change the one with this id; without `id` one is made up."""
         with self.lock:
-            canvas = Canvas(id or self._new_id(), name, state)
+            canvas = Canvas(id or self._new_id(), name, state, self.clock())
             self._workspace.canvases[canvas.id] = canvas
         return canvas
 
     def add_segment(
-        self, id: str | None = None, name: str = "Gold members", size: int = 10_000, analytics: bool = True
+        self,
+        id: str | None = None,
+        name: str = "Gold members",
+        size: int = 10_000,
+        analytics: bool = True,
+        archived: bool = False,
     ) -> Segment:
         """Add a segment of about `size` users; without `id` one is made up."""
         with self.lock:
-            segment = Segment(id or self._new_id(), name, size, analytics, self.clock())
+            segment = Segment(id or self._new_id(), name, size, analytics, self.clock(), archived=archived)
             self._workspace.segments[segment.id] = segment
         return segment
 
@@ -138,6 +190,16 @@ class BrazeSimulator(Simulator):
     def set_segment_users(self, segment_id: str, users: Users) -> None:
         """The external ids that an export of the segment holds, None for an anonymous user."""
         self.exports.set_users(segment_id, users)
+
+    def add_event(self, name: str, per_day: int = 2400) -> None:
+        """Add a custom event that happens about `per_day` times a day."""
+        with self.lock:
+            self._analytics.events[name] = Counted(name, per_day)
+
+    def add_product(self, name: str, per_day: int = 240, price: float = 4.5) -> None:
+        """Add a product that is bought about `per_day` times a day at `price`."""
+        with self.lock:
+            self._analytics.products[name] = Counted(name, per_day, price)
 
     def add_user(self, external_id: str, email: str | None = None) -> User:
         """Add a profile; it matters only to a simulator with `known_users_only`."""
@@ -151,6 +213,12 @@ class BrazeSimulator(Simulator):
         """What was sent, oldest first, one entry for each recipient and one for each broadcast."""
         with self.lock:
             return list(self._workspace.sends)
+
+    @property
+    def tracked(self) -> list[Tracked]:
+        """What users/track stored, oldest first, one entry for each object."""
+        with self.lock:
+            return list(self._workspace.tracked)
 
     # --- what the server asks for -----------------------------------------------------------------------------------
 
@@ -172,6 +240,10 @@ class BrazeSimulator(Simulator):
                 return self._error(415, "Content-Type is required")
             if len(call.body) > MAX_BODY_BYTES:
                 return self._error(413, "Request Entity Too Large")
+        elif (own := self._analytics.take(call.path, call.received_at)) is not None:
+            if not own.allowed:
+                return self._rate_limited().with_headers(rate_headers(own))
+            return route.handler(call, params).with_headers(rate_headers(own))
         elif not self._limits.take(call.received_at).allowed:
             return self._rate_limited()
         return route.handler(call, params)
@@ -195,6 +267,7 @@ class BrazeSimulator(Simulator):
                 ],
                 "users": [{"external_id": u.external_id, "email": u.email} for u in workspace.users.values()],
                 "sends": [send.to_json() for send in workspace.sends],
+                "tracked": [each.to_json() for each in workspace.tracked],
             }
 
     def stop(self) -> None:
@@ -202,12 +275,14 @@ class BrazeSimulator(Simulator):
         self.exports.stop()
 
     def forget(self) -> None:
-        """Forget sends, exports, requests and used-up limits; campaigns, Canvases, segments and users stay."""
+        """Forget sends, exports, what was tracked, requests and used-up limits; everything else stays."""
         super().forget()
         with self.lock:
             self._workspace.sends.clear()
             self.exports.forget()
+            self._workspace.tracked.clear()
             self._limits.reset()
+            self._analytics.reset()
 
     # --- triggers ---------------------------------------------------------------------------------------------------
 
@@ -263,6 +338,34 @@ class BrazeSimulator(Simulator):
                 continue
             sent = Send(*common, to.identifier, to.value, to.properties, to.attributes, trigger.send_id, now)
             self._workspace.sends.append(sent)
+
+    # --- messages, user data, templates -----------------------------------------------------------------------------
+
+    def _messages(self, call: Call, _params: Mapping[str, str]) -> Reply:
+        """201 `{"dispatch_id","message":"success"}`."""
+        try:
+            body = read_messages(parsed(call))
+        except ContractError as error:
+            return self._error(400, error.message)
+        body.check_ids(self._workspace)
+        limits, now = self._limits, call.received_at
+        allowance = limits.take(now) if body.recipients else limits.take_broadcast(body.audience_key, now)
+        if not allowance.allowed:
+            return self._rate_limited().with_headers(rate_headers(allowance))
+        dispatch_id = self._new_id()
+        self._workspace.sends.extend(body.sends(self._workspace, dispatch_id, self._known_users_only, now))
+        return Reply(201, {"dispatch_id": dispatch_id, "message": "success"})
+
+    def _stored(self, write: Callable[..., Reply], *known: object) -> Callable[[Call, Mapping[str, str]], Reply]:
+        """A POST that counts against its path's limit, and whose body is handed over as JSON."""
+
+        def handle(call: Call, _params: Mapping[str, str]) -> Reply:
+            allowance = self._limits.take_for(call.path, call.received_at)
+            if not allowance.allowed:
+                return self._rate_limited().with_headers(rate_headers(allowance))
+            return write(*known, call, parsed(call)).with_headers(rate_headers(allowance))
+
+        return handle
 
     def _rate_limited(self) -> Reply:
         return self._error(429, "Rate limit exceeded")

@@ -1,4 +1,4 @@
-"""Query parameters as Braze's reads share them: pages, directions, lengths, moments."""
+"""Query parameters and bodies as Braze's endpoints share them: pages, directions, lengths, moments, JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
-from infra.local.simulators.messages import Call, Refused, Reply
+from infra.local.simulators.messages import Call, Json, Refused, Reply
 
 PAGE = 100
 
@@ -17,6 +17,14 @@ Item = TypeVar("Item")
 def bad(message: str) -> Refused:
     """A 400 with these words."""
     return Refused(Reply(400, {"message": message}))
+
+
+def parsed(call: Call) -> Json:
+    """The body as JSON, in Braze's words when it is none."""
+    try:
+        return call.json()
+    except ValueError:
+        raise bad("Error while parsing request body. Please check your syntax.") from None
 
 
 def page_of(call: Call, items: Sequence[Item]) -> Sequence[Item]:
@@ -56,8 +64,9 @@ def moment_of(call: Call, name: str) -> datetime | None:
     if given is None:
         return None
     try:
-        # A plus sign left unescaped in a query arrives as a space.
-        moment = datetime.fromisoformat(re.sub(r" (?=\d\d:?\d\d$)", "+", given))
+        # A plus sign left unescaped in a query arrives as a space, and the pages' own example has an hour of one digit.
+        zoned = re.sub(r" (?=\d{1,2}:?\d\d$)", "+", given)
+        moment = datetime.fromisoformat(re.sub(r"(?<=[+-])(?=\d:\d\d$)", "0", zoned))
     except ValueError:
         raise bad(f"{name} must be an ISO 8601 time") from None
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
-from infra.local.simulators.braze_contract import Kind
 from infra.local.simulators.messages import Json
 
 CanvasState = Literal["active", "paused", "archived"]
+
+# A "message" is one of messages/send: no campaign or Canvas makes it.
+SendKind = Literal["campaign", "canvas", "message"]
 
 # What a Canvas that is not running adds to an answer that otherwise says success.
 NOTICES: dict[CanvasState, str] = {
@@ -27,6 +29,9 @@ class Campaign:
 
     id: str
     name: str
+    created_at: float = 0.0
+    archived: bool = False
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,12 @@ class Canvas:
     id: str
     name: str
     state: CanvasState = "active"
+    created_at: float = 0.0
+    tags: tuple[str, ...] = ()
+
+    @property
+    def archived(self) -> bool:
+        return self.state == "archived"
 
 
 @dataclass(slots=True)
@@ -51,6 +62,7 @@ class Segment:
     analytics: bool = True
     created_at: float = 0.0
     exact: dict[date, int] | None = None
+    archived: bool = False
 
     def size_on(self, day: date) -> int | None:
         """Users on a day, None where an exact series has no such day.
@@ -77,10 +89,33 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user profile, as far as triggers need one."""
+    """A user profile, as far as triggers and exports need one."""
 
     external_id: str
     email: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """One object that users/track stored: from which array, for whom (`type:value`), and as it was sent."""
+
+    array: str
+    member: str
+    data: Mapping[str, Json]
+    at: float
+
+    def to_json(self) -> dict[str, Json]:
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class EmailTemplate:
+    """An email template; `fields` are those of its create and update calls."""
+
+    id: str
+    fields: dict[str, Json]
+    created_at: float
+    updated_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +127,7 @@ class Send:
     """
 
     dispatch_id: str
-    kind: Kind
+    kind: SendKind
     target_id: str
     recipient_type: str
     recipient: str
@@ -114,6 +149,8 @@ class Workspace:
     segments: dict[str, Segment] = field(default_factory=dict)
     users: dict[str, User] = field(default_factory=dict)
     sends: list[Send] = field(default_factory=list)
+    tracked: list[Tracked] = field(default_factory=list)
+    templates: dict[str, EmailTemplate] = field(default_factory=dict)
 
     def knows(self, identifier: str, value: str) -> bool:
         """Whether a profile answers to this; aliases and Braze's own ids are taken to exist."""
