@@ -13,7 +13,7 @@ unexport VIRTUAL_ENV
 PY := .venv/bin/python
 CHECKED := functions infra tests
 
-.PHONY: help demo run test check format bench build deploy requirements sam-demo clean environment import redrive failures schedule schedules unschedule \
+.PHONY: help demo run test check format bench build deploy requirements sam-demo clean environment import redrive failures triggers resend schedule schedules unschedule \
 	render lint-liquid
 
 help: ## print this list
@@ -50,6 +50,12 @@ schedules: environment ## the schedules there are
 
 unschedule: environment ## no longer: NAME=...
 	@$(PY) -m infra.schedules delete
+
+triggers: environment ## triggers whose outcome is unknown
+	@$(PY) -m infra.triggers list
+
+resend: environment ## send one of those again, TRIGGER=trg-..., or take it off the list, DROP=trg-...
+	@$(PY) -m infra.triggers resend
 
 redrive: environment ## try again what was given up: QUEUE=tag, bulk-tag, import or trigger; DRY=yes counts
 	@$(PY) -m infra.redrive

@@ -54,11 +54,10 @@ class Updates:
 
     def settling(self, entry_id: str, outcome: Outcome, payload_of: Payloads | None) -> dict[str, Any]:
         facts = {name: value for name in _OUTCOME_FIELDS if (value := getattr(outcome, name))}
-        gone = ["lease_until"]
         if outcome.state is State.UNKNOWN and payload_of is not None:
             facts |= {"payload": payload_of(entry_id), UNRESOLVED: "yes"}
-        else:
-            gone += ["payload", UNRESOLVED]
+        # Also what an earlier attempt left, before an operator had it sent again.
+        gone = [name for name in (*_OUTCOME_FIELDS, "lease_until", "payload", UNRESOLVED) if name not in facts]
         return {
             "TableName": self._table,
             "Key": key_of(entry_id),
