@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from base64 import b64encode
 from typing import Any
@@ -15,8 +13,6 @@ from authorizer.callers import MAX_HEADER_LENGTH, Credential, credential_of
 from clients.transport import path_of, retry_after_seconds
 from shared.errors import InvalidInput
 from shared.queues import LONGEST_DELAY_SECONDS, delay_seconds
-from tag_import.csv_rows import Refusal, read_rows
-from tag_import.rows import Row, parcels
 from trigger_relay.fields import in_snake_case, parse, snake_case
 from wallet_proxy.cultures import culture_of
 
@@ -80,53 +76,6 @@ def test_renaming_keeps_every_value_or_refuses(payload: dict[str, Any]) -> None:
         return
     assert len(renamed) == len(payload)
     assert in_snake_case(renamed) == renamed
-
-
-# csv.writer of Python 3.11 leaves a lone carriage return unquoted, which makes two lines of one.
-cells = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=12)
-lines = st.tuples(
-    st.sampled_from(["member-1", "member-2", "", "a b"]) | cells,
-    st.sampled_from(["gold", "gold|silver", "", "a||b"]) | cells,
-    st.sampled_from(["60", "", "0", "1.5", "x"]) | cells,
-    st.sampled_from(["", "true", "maybe"]) | cells,
-)
-
-
-@given(
-    st.lists(lines, max_size=12), st.sampled_from(["\n", "\r\n"]), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
-)
-def test_every_line_of_a_file_is_a_row_or_a_refusal(
-    table: list[tuple[str, str, str, str]], line_end: str, quoting: Any
-) -> None:
-    file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator=line_end, quoting=quoting)
-    writer.writerow(["user_id", "tags", "ttl", "counter"])
-    writer.writerows(table)
-    file.seek(0)
-
-    found = list(read_rows(file, "import-1"))
-
-    assert len(found) == sum(any(cell.strip() for cell in line) for line in table)
-    assert len({item.ref if isinstance(item, Row) else f"{item.line:012d}" for item in found}) == len(found)
-    for item in found:
-        if isinstance(item, Refusal):
-            assert item.reason
-
-
-@given(st.text(max_size=300))
-def test_a_file_of_any_text_is_read_to_its_end_or_refused_whole(content: str) -> None:
-    for item in read_rows(io.StringIO("user_id,tags,ttl\n" + content, newline=""), "import-1"):
-        assert isinstance(item, Row | Refusal)
-
-
-@given(st.lists(st.integers(1, 100), max_size=120))
-def test_packing_rows_loses_none_and_keeps_their_order(tag_counts: list[int]) -> None:
-    rows = [Row("user_id", f"member-{at}", ["t" * 200] * n, str(at), 60) for at, n in enumerate(tag_counts)]
-
-    bodies = [json.loads(body) for body in parcels("import-1", rows)]
-
-    assert [row["ref"] for body in bodies for row in body["rows"]] == [row.ref for row in rows]
-    assert all(0 < len(body["rows"]) <= 25 for body in bodies)
 
 
 @given(st.text(max_size=80) | st.binary(max_size=60).map(lambda raw: "Basic " + b64encode(raw).decode()))
