@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import cache
 from http.client import HTTPException
 from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout, connection_from_url
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
 from urllib3.exceptions import (
     ClosedPoolError,
     ConnectTimeoutError,
@@ -25,6 +24,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from clients.pool import pooled
 from shared.errors import (
     UpstreamError,
     UpstreamGarbled,
@@ -84,22 +84,6 @@ class Reply:
         if not isinstance(body, dict):
             raise UpstreamGarbled(upstream, f"status {self.status}, and no JSON object")
         return body
-
-
-def pooled(base_url: str, connections: int) -> HTTPConnectionPool:
-    """A pool that keeps up to `connections` connections open to one host, whose certificate is checked.
-
-    Raises `ValueError` when `base_url` is no address.
-    """
-    if base_url.startswith("https:"):
-        return connection_from_url(base_url, maxsize=connections, ssl_context=_tls())
-    return connection_from_url(base_url, maxsize=connections)
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """One for all connections: reading the authorities' certificates takes longer than a handshake."""
-    return ssl.create_default_context()
 
 
 def path_of(*segments: str) -> str:

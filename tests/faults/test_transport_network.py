@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from urllib3 import HTTPConnectionPool
 
+from clients.pool import pooled
 from clients.transport import IDLE_SECONDS, Reply, Timeouts, Transport
 from infra.local.simulators import Garbage, HangAfterAccept, Reset, ResetMidBody, SessionmSimulator, SlowBody, Status
 from shared.errors import UpstreamError, UpstreamGarbled, UpstreamUnknown, UpstreamUnreachable
@@ -62,8 +63,34 @@ def test_a_certificate_nobody_trusts_gets_no_request(tmp_path: Path) -> None:
     assert received == []
 
 
-def test_an_address_that_is_none_sent_nothing() -> None:
-    assert isinstance(failure("http://[::1"), UpstreamUnreachable)
+def test_a_certificate_that_is_trusted_gets_one_in_the_name_of_the_host(tmp_path: Path) -> None:
+    received: list[bytes] = []
+
+    def script(connection: socket.socket) -> None:
+        received.append(connection.recv(65_536))
+        connection.sendall(answer(b"{}"))
+
+    with serving(script, self_signed(tmp_path)) as url:
+        for address in (url, url.replace("127.0.0.1", "localhost")):
+            transport = Transport(
+                "Braze",
+                address,
+                connections=1,
+                open_pool=lambda base_url, size: pooled(base_url, size, str(tmp_path / "server.pem")),
+            )
+            if address == url:
+                transport.send("POST", "/tags", authorization=SECRET, timeouts=QUICK, body={"a": 1})
+            else:
+                with pytest.raises(UpstreamUnreachable):
+                    transport.send("POST", "/tags", authorization=SECRET, timeouts=QUICK, body={"a": 1})
+
+    [request] = received
+    assert request.endswith(b'\r\n\r\n{"a":1}'), "head and body in one piece"
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://", "", "http://vendor.example:port"])
+def test_an_address_that_is_none_sent_nothing(address: str) -> None:
+    assert isinstance(failure(address), UpstreamUnreachable)
 
 
 def test_a_server_that_speaks_no_tls_is_an_error_of_the_vendor() -> None:

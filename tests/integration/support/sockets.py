@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 Script = Callable[[socket.socket], None]
@@ -101,7 +102,7 @@ def answer(body: bytes, status: str = "200 OK", headers: str = "", length: int |
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
-    """A server's TLS set-up with a certificate that nobody trusts."""
+    """A server's TLS set-up with a certificate that nobody trusts but who reads it, from server.pem in the folder."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -117,6 +118,7 @@ def self_signed(folder: Path) -> ssl.SSLContext:
         .serial_number(1)
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
         .sign(key, hashes.SHA256())
     )
     pem = folder / "server.pem"
