@@ -70,7 +70,7 @@ _REQUEST_TIMEOUTS = Timeouts(connect_seconds=3, read_seconds=20)
 _FILE_TIMEOUTS = Timeouts(connect_seconds=5, read_seconds=60)
 
 # A function runs for fifteen minutes at most. What has not come by then is begun anew.
-_COPY_SECONDS = 780.0
+COPY_SECONDS = 780.0
 
 # After these errors Braze has certainly begun nothing, so nobody will call back.
 _NOTHING_BEGUN = (UpstreamUnreachable, UpstreamThrottled, UpstreamUnavailable, UpstreamUnauthorized)
@@ -99,7 +99,8 @@ class _NotThereYet(Exception):
 
 
 class Exporter:
-    """`make_token` gives what Braze calls back with, once.
+    """`make_token` gives what Braze calls back with, once. Exports of more than `most_bytes` are refused, and those
+    that take more than `copy_seconds` begun anew.
 
     Both steps raise `Later` when Braze is not ready, and `StoreUnavailable` when a store of ours cannot be asked.
     """
@@ -111,6 +112,8 @@ class Exporter:
         jobs: Jobs,
         settings: Settings,
         make_token: Callable[[], str] = secrets.token_urlsafe,
+        most_bytes: int = MOST_EXPORT_BYTES,
+        copy_seconds: float = COPY_SECONDS,
     ) -> None:
         self._braze = braze
         self._s3 = s3
@@ -123,6 +126,8 @@ class Exporter:
         self._braze_url = settings.text("BRAZE_REST_URL")
         self._callback_base_url = settings.text("CALLBACK_BASE_URL").rstrip("/")
         self._make_token = make_token
+        self._most_bytes = most_bytes
+        self._copy_seconds = copy_seconds
 
     # --- from requested to exporting --------------------------------------------------------------------------------
 
@@ -255,12 +260,12 @@ class Exporter:
             raise _Unusable("export_broken", f"{key} is no zip that can be read; start the export again") from None
 
     def _copied(self, key: str, content_type: str, pieces: Iterator[bytes]) -> Source:
-        size_bytes, deadline = 0, Deadline(_COPY_SECONDS)
+        size_bytes, deadline = 0, Deadline(self._copy_seconds)
         with Upload(self._s3, self._bucket, key, content_type) as upload:
             for piece in pieces:
                 size_bytes += len(piece)
-                if size_bytes > MOST_EXPORT_BYTES:
-                    raise _Unusable("export_too_large", f"the export is larger than {MOST_EXPORT_BYTES} bytes")
+                if size_bytes > self._most_bytes:
+                    raise _Unusable("export_too_large", f"the export is larger than {self._most_bytes} bytes")
                 if deadline.passed():
                     raise UpstreamUnknown("Braze", "the export comes too slowly")
                 upload.write(piece)
