@@ -80,13 +80,20 @@ def table() -> dict[str, Any]:
         number = forms.index(form)
         if cultures.get(language) != number:
             cultures["-".join([language, *regions])] = number
+    # Codes that are in use beside the ones Unicode prefers.
+    cultures |= {"no": cultures["nb"], "tl": cultures["fil"]}
     return {"cultures": cultures, "forms": forms}
+
+
+def text() -> str:
+    """The table as the file holds it."""
+    written = json.dumps(table(), ensure_ascii=False, separators=(",", ":"))
+    return written.replace('},{"date"', '},\n{"date"') + "\n"
 
 
 def main() -> int:
     """Writes the table."""
-    text = json.dumps(table(), ensure_ascii=False, separators=(",", ":"))
-    TABLE.write_text(text.replace('},{"date"', '},\n{"date"') + "\n", encoding="utf-8")
+    TABLE.write_text(text(), encoding="utf-8")
     print(f"{TABLE}: {TABLE.stat().st_size} bytes")
     return 0
 

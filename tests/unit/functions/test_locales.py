@@ -9,7 +9,7 @@ from babel import Locale
 from babel.dates import format_date
 from babel.numbers import format_decimal
 
-from infra.locales import TABLE, main, table
+from infra.locales import TABLE, text
 from wallet_proxy.cultures import culture_of
 from wallet_proxy.locales import date_text, form_of, number_text
 
@@ -21,7 +21,7 @@ CULTURES = [
     "ar-SA", "bg-BG", "ca-ES", "cs-CZ", "da-DK", "de-AT", "de-CH", "de-DE", "el-GR", "en-AU", "en-CA", "en-GB",
     "en-IN", "en-US", "es-AR", "es-ES", "es-MX", "et-EE", "eu-ES", "fa-IR", "fi-FI", "fr-CA", "fr-CH", "fr-FR",
     "he-IL", "hi-IN", "hr-HR", "hu-HU", "id-ID", "it-CH", "it-IT", "ja-JP", "ko-KR", "lt-LT", "lv-LV", "ms-MY",
-    "nb-NO", "nl-BE", "nl-NL", "no-NO", "pl-PL", "pt-BR", "pt-PT", "ro-RO", "ru-RU", "sk-SK", "sl-SI", "sr-RS",
+    "nb-NO", "nl-BE", "nl-NL", "pl-PL", "pt-BR", "pt-PT", "ro-RO", "ru-RU", "sk-SK", "sl-SI", "sr-RS",
     "sv-SE", "th-TH", "tr-TR", "uk-UA", "vi-VN", "zh-CN", "zh-HK", "zh-TW",
 ]  # fmt: skip
 
@@ -36,16 +36,14 @@ def test_a_culture_writes_as_babel_has_it(culture: str) -> None:
         assert number_text(number, form) == format_decimal(number, locale=locale)
 
 
-def test_the_table_is_what_babel_says_today(capsys: pytest.CaptureFixture[str]) -> None:
-    before = TABLE.read_bytes()
-    assert main() == 0
-    assert (TABLE.read_bytes() == before, len(table()["forms"]) > 100) == (True, True)
-    assert "bytes" in capsys.readouterr().out
+def test_the_table_is_what_babel_says_today() -> None:
+    assert TABLE.read_text(encoding="utf-8") == text(), "run python -m infra.locales"
 
 
 def test_a_culture_nobody_knows_writes_as_its_language_and_else_in_english() -> None:
     assert form_of("de-XX") == form_of("de-DE")
     assert form_of("xx-YY") == form_of("en-US")
+    assert form_of("no-NO") == form_of("nb-NO")
 
 
 def test_a_number_below_what_is_printed_is_no_minus_zero() -> None:
