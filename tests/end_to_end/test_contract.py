@@ -190,7 +190,8 @@ def test_bodies_that_are_wrong_are_refused_as_documented(bundle: LocalBundle, op
 
     assert code(b"{", 400) == "invalid_json"
     assert code(b"[]", 400) == "not_an_object"
-    assert code(b"{}", 400) == "missing_field"
+    if operation.route != "POST /tag-imports":  # whose file may say it all
+        assert code(b"{}", 400) == "missing_field"
     assert code(b"{}", 415, Content_Type="text/plain") == "unsupported_media_type"
     assert code(b'{"x":"' + b"x" * 1_048_576 + b'"}', 413) == "too_large"
     if operation.route != "POST /triggers":  # there any other field is a property of the message
