@@ -31,7 +31,7 @@ def demo() -> int:
             print(
                 f"The bundle is up after {telling.took():.1f} s; the vendors and AWS are simulated, the rest is real."
             )
-            for job in (tags_by_webhook, tags_by_csv, wallet, triggers, segment_size):
+            for job in (tags_by_webhook, tags_by_csv, tags_by_segment, wallet, triggers, segment_size):
                 job(bundle, telling)
     except (Wrong, TimeoutError, requests.RequestException) as error:
         print(f"\nFAILED  {error}\nLogs: {STATE_DIR / 'demo' / 'logs'}")
@@ -68,24 +68,40 @@ def tags_by_webhook(bundle: LocalBundle, telling: Telling) -> None:
 
 
 def tags_by_csv(bundle: LocalBundle, telling: Telling) -> None:
-    telling.title("1b. Tags: a CSV dropped in the bucket")
+    telling.title("1b. Tags: a CSV, and what became of every row")
     members = bundle.members[20:70]
-    lines = ["user_id,tags,ttl", *(f"{member.user_id},gold|early_access,{TTL_SECONDS}" for member in members)]
-    lines.append(f"{members[0].user_id},,{TTL_SECONDS}")
-    key = bundle.drop_csv("\n".join(lines).encode() + b"\n", "spring.csv")
-    telling.sent(f"s3://{bundle.bucket}/{key}: {len(members)} good rows, one without a tag")
-    bundle.wait_until(
-        lambda: all(set(bundle.sessionm.tags_of(member.user_id)) == {"gold", "early_access"} for member in members),
-        timeout_seconds=20,
-        what="the imported tags at SessionM",
-    )
-    telling.came_out(f"SessionM: {members[0].user_id} has {sorted(bundle.sessionm.tags_of(members[0].user_id))}")
-    telling.check(True, f"all {len(members)} members have both tags")
-    bundle.wait_until(lambda: _failure_files(bundle), what="the file of refused rows")
-    failure_file = _failure_files(bundle)[0]
-    text = bundle.clients.s3.get_object(Bucket=bundle.bucket, Key=failure_file)["Body"].read().decode()
-    telling.came_out(f"s3://{bundle.bucket}/{failure_file}: {shortened(text.strip().splitlines()[-1])}")
-    telling.check(members[0].user_id in text, "the refused row is listed with its reason", text)
+    lines = ["User ID;Tags;TTL", *(f"{member.user_id};gold|early_access;30d" for member in members)]
+    lines += [f"{members[0].user_id};;30d", "nobody-we-know;gold;30d"]
+    telling.sent(f"POST /tag-imports, and a file of {len(members)} good rows, one without a tag, one of a stranger")
+    answer = _as_analyst(bundle, "POST", "/tag-imports", {"file_name": "spring.csv"})
+    upload = answer["upload"]
+    requests.put(upload["url"], data="\n".join(lines).encode(), timeout=30).raise_for_status()
+    status = _ended(bundle, answer["import_id"])
+    telling.came_out(f"GET /tag-imports/{answer['import_id']}: {shortened(json.dumps(status))}")
+    found = {name: status[name] for name in ("rows_read", "sent", "failed", "skipped", "unknown", "waiting")}
+    expected = {"rows_read": 52, "sent": 50, "failed": 2, "skipped": 0, "unknown": 0, "waiting": 0}
+    telling.check(found == expected, "every row has one verdict", found)
+    tagged = [set(bundle.sessionm.tags_of(member.user_id)) for member in members]
+    telling.check(tagged == [{"gold", "early_access"}] * len(members), f"all {len(members)} members have both tags")
+    failures = requests.get(status["failure_file_url"], timeout=30).text
+    for line in failures.strip().splitlines()[1:]:
+        telling.came_out(f"failure file: {line}")
+    telling.check("user_not_found" in failures, "the others are listed with their reasons", failures)
+
+
+def tags_by_segment(bundle: LocalBundle, telling: Telling) -> None:
+    telling.title("1c. Tags: a Braze segment, exported")
+    members = bundle.members[70:]
+    bundle.braze.set_segment_users(SEGMENT_ID, [*(member.user_id for member in members), None])
+    body = {"segment_id": SEGMENT_ID, "tags": ["of_the_segment"], "ttl": "8d"}
+    telling.sent(f"POST /segment-exports {json.dumps(body)}")
+    answer = _as_analyst(bundle, "POST", "/segment-exports", body)
+    status = _ended(bundle, answer["import_id"])
+    telling.came_out(f"GET /tag-imports/{answer['import_id']}: {shortened(json.dumps(status))}")
+    found = (status["rows_read"], status["sent"], status["skipped"])
+    telling.check(found == (len(members) + 1, len(members), 1), "one user without external_id is skipped", found)
+    tagged = all("of_the_segment" in bundle.sessionm.tags_of(member.user_id) for member in members)
+    telling.check(tagged, f"all {len(members)} others have the tag")
 
 
 def wallet(bundle: LocalBundle, telling: Telling) -> None:
@@ -219,9 +235,23 @@ def _state(bundle: LocalBundle, trigger_id: str) -> dict[str, Any]:
     return state
 
 
-def _failure_files(bundle: LocalBundle) -> list[str]:
-    listed = bundle.clients.s3.list_objects_v2(Bucket=bundle.bucket, Prefix="failures/")
-    return [found["Key"] for found in listed.get("Contents", [])]
+def _as_analyst(bundle: LocalBundle, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    answer = requests.request(
+        method, bundle.intake_url + path, json=body, headers=_headers(bundle, "analyst", {}), timeout=30
+    )
+    if not answer.ok:
+        raise Wrong(f"{method} {path} answered {answer.status_code} {shortened(answer.text)}")
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+def _ended(bundle: LocalBundle, import_id: str) -> dict[str, Any]:
+    """The status of an import once it has come to its end."""
+    path = f"/tag-imports/{import_id}"
+    bundle.wait_until(
+        lambda: _as_analyst(bundle, "GET", path)["state"] in ("finished", "failed"), 60, f"the end of {import_id}"
+    )
+    return _as_analyst(bundle, "GET", path)
 
 
 def _headers(bundle: LocalBundle, caller: str, others: Mapping[str, str]) -> dict[str, str]:
