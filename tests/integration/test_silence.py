@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 
 from infra.local.simulators import BrazeSimulator, ErrorInside200, Fault, Garbage, Reset, SessionmSimulator, Status
 from segment_size.endpoint import build as build_segment_size
-from tag_import.csv_import import build as build_csv_import
 from tag_import.delivery import build as build_tag_delivery
-from tag_import.rows import Row
+from tag_import.status import build as build_status
+from tag_import.submit import build as build_submit
 from tag_import.webhook import build as build_webhook
+from tag_import.worker import build as build_import
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context, get, post, sqs_event, sqs_record
-from tests.integration.support.parcels import parcel
+from tests.integration.support.parcels import Wanted, parcel
 from trigger_relay.delivery import build as build_trigger_delivery
 from trigger_relay.intake import build as build_intake
 from trigger_relay.passthrough import build as build_passthrough
@@ -68,20 +70,36 @@ def tags(aws: Aws, url: str) -> list[str]:
     unreadable = post(webhook, "POST /tags", f"{MEMBER} {BODY}")
     assert [answer.status for answer in (good, bad, refused, unreadable)] == [202, 400, 400, 400]
     delivery = build_tag_delivery(aws.settings(SESSIONM_CORE_URL=url, SESSIONM_CONNECT_URL=url))
-    expiring = Row("user_id", MEMBER, [BODY], "1", ttl_seconds=60)
-    counter = Row("external_id", MEMBER, [BODY], "2", once="once")
+    expiring = Wanted(1, MEMBER, (BODY,), ttl_seconds=60)
+    counter = Wanted(2, MEMBER, (BODY,), ttl_seconds=None, kind="external_id")
     records = [sqs_record(parcel(expiring, counter)), sqs_record(f"{MEMBER} {BODY}", "poison")]
     delivery(sqs_event(records), Context())
     return [good.text, bad.text, refused.text, unreadable.text]
 
 
-def csv(aws: Aws, _: str) -> list[str]:
-    handle = build_csv_import(aws.settings())
-    content = f"user_id,tags,ttl\n{MEMBER},{BODY},60\n{MEMBER} {BODY},{BODY},x\n"
-    for key, text in (("imports/a.csv", content), ("imports/b.csv", f"{MEMBER},{BODY}\n")):
-        aws.s3.put_object(Bucket=aws.bucket(), Key=key, Body=text.encode())
-        handle({"detail": {"bucket": {"name": aws.bucket()}, "object": {"key": key}}}, Context())
-    return []
+def imports(aws: Aws, url: str) -> list[str]:
+    settings = aws.settings(
+        SESSIONM_CORE_URL=url, SESSIONM_CONNECT_URL=url, BRAZE_REST_URL=url, TAG_READ_BACK_SAMPLE="5"
+    )
+    submit, work, status = build_submit(settings), build_import(settings), build_status(settings)
+    deliver = build_tag_delivery(settings)
+    answers = []
+    for content in (f"user_id\n{MEMBER}\n{MEMBER} {BODY}\n", f"{MEMBER},{BODY}\n{BODY},{MEMBER}\n"):
+        submitted = post(submit, "POST /tag-imports", {"tags": [BODY], "ttl": 60})
+        import_id = submitted.body["import_id"]
+        key = f"imports/uploads/{import_id}/upload.csv"
+        aws.s3.put_object(Bucket=aws.bucket(), Key=key, Body=content.encode())
+        dropped = {"bucket": {"name": aws.bucket()}, "object": {"key": key}}
+        work(sqs_event([sqs_record(json.dumps({"detail": dropped}))]), Context())
+        deliver(sqs_event(aws.received("bulk-tags")), Context())
+        work(sqs_event([sqs_record(json.dumps({"import_id": import_id}))]), Context())
+        told = get(status, "GET /tag-imports/{import_id}", path={"import_id": import_id})
+        assert (submitted.status, told.status, told.body["rows_read"] > 0) == (201, 200, "user_id" in content)
+        answers += [submitted.text, told.text]
+    bad = post(submit, "POST /tag-imports", {"tags": [f"{BODY}\n"], "file_name": f"{MEMBER}/{BODY}"})
+    export = post(submit, "POST /segment-exports", {"segment_id": f"{BODY}!", "tags": [BODY]})
+    assert (bad.status, export.status) == (400, 400)
+    return [*answers, bad.text, export.text]
 
 
 def triggers(aws: Aws, url: str) -> list[str]:
@@ -110,7 +128,7 @@ def segment_sizes(aws: Aws, url: str) -> list[str]:
     return [good.text, bad.text]
 
 
-@pytest.mark.parametrize("flow", [wallets, tags, csv, triggers, segment_sizes], ids=lambda flow: flow.__name__)
+@pytest.mark.parametrize("flow", [wallets, tags, imports, triggers, segment_sizes], ids=lambda flow: flow.__name__)
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_no_credential_body_or_member_is_logged_or_answered(
     aws: Aws,
