@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from clients.braze import Braze, BrazeCredentials
 from clients.sessionm import Sessionm, SessionmCredentials
-from clients.transport import Transport
+from clients.transport import MAX_ANSWER_BYTES, Transport
 from shared import aws
 from shared.config import Settings
 from shared.secrets import Secret
@@ -22,9 +22,9 @@ def sessionm(settings: Settings, *, connections: int) -> Sessionm:
     )
 
 
-def braze(settings: Settings, *, connections: int) -> Braze:
+def braze(settings: Settings, *, connections: int, max_answer_bytes: int = MAX_ANSWER_BYTES) -> Braze:
     """A client that keeps up to `connections` connections open to Braze."""
     return Braze(
-        Transport("Braze", settings.text("BRAZE_REST_URL"), connections=connections),
+        Transport("Braze", settings.text("BRAZE_REST_URL"), connections=connections, max_answer_bytes=max_answer_bytes),
         Secret(aws.secretsmanager(), settings.text("BRAZE_SECRET_ID"), BrazeCredentials),
     )

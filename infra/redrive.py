@@ -33,6 +33,7 @@ QUEUES: Final[Mapping[str, tuple[str, str]]] = {
     "bulk-tag": ("BulkTagQueue", "BulkTagDeadLetterQueue"),
     "import": ("ImportQueue", "ImportDeadLetterQueue"),
     "trigger": ("TriggerQueue", "TriggerDeadLetterQueue"),
+    "track": ("TrackQueue", "TrackDeadLetterQueue"),
 }
 FAILED_EVENTS: Final = "failed-events"
 _FAILED_EVENTS_QUEUE: Final = "FailedEventsQueue"

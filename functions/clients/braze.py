@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -26,6 +26,13 @@ class BrazeCredentials(msgspec.Struct, frozen=True):
 
     rest_api_key: Token
 
+
+# By what time, and by what, Braze counts.
+SeriesUnit = Literal["hour", "day"]
+PurchaseMeasure = Literal["quantity", "revenue"]
+
+_RAW_POINTS = list[dict[str, Any]]
+_POINTS = list[tuple[str, float]]
 
 # Braze's texts are kept with a trigger's outcome; this is longer than any of its messages.
 _LONGEST_TEXT = 200
@@ -66,40 +73,36 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentSize:
-    """The estimated size of a segment on a day (`date` as YYYY-MM-DD)."""
+class Point:
+    """One value of a series: of the day (YYYY-MM-DD) or the hour (ISO 8601) that `time` names."""
 
-    date: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentExport:
-    """An export that Braze has begun.
-
-    `url` is where it will be, to be fetched without a credential; empty when Braze writes to storage of the brand's
-    own, where `object_prefix` names its folder.
-    """
-
-    url: str
-    object_prefix: str
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentExport:
-    """An export that Braze has begun.
-
-    `url` is where it will be, to be fetched without a credential; empty when Braze writes to storage of the brand's
-    own, where `object_prefix` names its folder.
-    """
-
-    url: str
-    object_prefix: str
-
-
-class _DataPoint(msgspec.Struct):
     time: str
-    size: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSegment:
+    """A segment as Braze lists it; only one with analytics tracking has sizes."""
+
+    id: str
+    tracked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentExport:
+    """An export that Braze has begun.
+
+    `url` is where it will be, to be fetched without a credential; empty when Braze writes to storage of the brand's
+    own, where `object_prefix` names its folder.
+    """
+
+    url: str
+    object_prefix: str
+
+
+class _Listed(msgspec.Struct):
+    id: str
+    analytics_tracking_enabled: bool = False
 
 
 class Braze:
@@ -149,43 +152,59 @@ class Braze:
             if isinstance(error, dict) and type(error.get("index")) is int
         ]
 
-    def segment_sizes(
-        self, segment_id: str, *, length: int, ending_at: str | None, timeouts: Timeouts
-    ) -> list[SegmentSize]:
+    def segment_sizes(self, segment_id: str, *, length: int, ending_at: str | None, timeouts: Timeouts) -> list[Point]:
         """Estimated sizes of the `length` (1 to 100) days up to `ending_at` (ISO 8601, None for now), oldest first."""
-        upstream = self._transport.upstream
         query = {"segment_id": segment_id, "length": str(length)} | ({"ending_at": ending_at} if ending_at else {})
-        reply = self.relay("GET", "/segments/data_series", timeouts=timeouts, query=query)
+        return self._series("/segments/data_series", query, "size", timeouts)
+
+    def event_counts(
+        self, event: str, *, unit: SeriesUnit, length: int, segment_id: str, timeouts: Timeouts
+    ) -> list[Point]:
+        """How often a custom event happened in each of the last `length` (1 to 100) hours or days, oldest first.
+
+        `segment_id`, unless empty, counts those in a segment only. Source: Braze's page on GET /events/data_series.
+        """
+        query = {"event": event, "unit": unit, "length": str(length)} | (
+            {"segment_id": segment_id} if segment_id else {}
+        )
+        return self._series("/events/data_series", query, "count", timeouts, unit)
+
+    def purchases(
+        self, measure: PurchaseMeasure, product: str, *, unit: SeriesUnit, length: int, timeouts: Timeouts
+    ) -> list[Point]:
+        """How much of a product was bought in each of the last `length` (1 to 100) hours or days, oldest first.
+
+        Braze allows 1,000 of these calls an hour, together with its lists of names. Source: Braze's pages on
+        GET /purchases/quantity_series and /purchases/revenue_series.
+        """
+        query = {"product": product, "unit": unit, "length": str(length)}
+        name = "purchase_quantity" if measure == "quantity" else "revenue"
+        return self._series(f"/purchases/{measure}_series", query, name, timeouts, unit)
+
+    def segments(self, page: int, timeouts: Timeouts) -> list[ListedSegment]:
+        """A page, from 0, of the segments that are not archived; an empty one is past the last."""
+        upstream = self._transport.upstream
+        reply = self.relay("GET", "/segments/list", timeouts=timeouts, query={"page": str(page)})
         raise_for_status(upstream, reply, _refusal)
-        answer = reply.json(upstream)
         try:
-            points = msgspec.convert(answer["data"], list[_DataPoint])
+            listed = msgspec.convert(reply.json(upstream)["segments"], list[_Listed])
+        except (KeyError, msgspec.ValidationError):
+            raise UpstreamGarbled(upstream, "the answer lists no segments") from None
+        return [ListedSegment(each.id, each.analytics_tracking_enabled) for each in listed]
+
+    def _series(
+        self, path: str, query: Mapping[str, str], name: str, timeouts: Timeouts, unit: SeriesUnit = "day"
+    ) -> list[Point]:
+        upstream = self._transport.upstream
+        reply = self.relay("GET", path, timeouts=timeouts, query=query)
+        raise_for_status(upstream, reply, _refusal)
+        try:
+            # Whole numbers may come as 2537.0.
+            given = [(each["time"], each[name]) for each in msgspec.convert(reply.json(upstream)["data"], _RAW_POINTS)]
+            points = [Point(at[:10] if unit == "day" else at, value) for at, value in msgspec.convert(given, _POINTS)]
         except (KeyError, msgspec.ValidationError):
             raise UpstreamGarbled(upstream, "the answer has no data series") from None
-        return sorted((SegmentSize(point.time[:10], point.size) for point in points), key=lambda size: size.date)
-
-    def export_segment(self, segment_id: str, callback_url: str, timeouts: Timeouts) -> SegmentExport:
-        """Begins an export of the users' external ids, of which Braze will tell `callback_url` once it is there.
-
-        Braze runs one export of a segment at a time, and answers 429 to a second. Source: Braze's page on
-        POST /users/export/segment.
-        """
-        upstream = self._transport.upstream
-        body = {
-            "segment_id": segment_id,
-            "callback_endpoint": callback_url,
-            "fields_to_export": ["external_id"],
-            "output_format": "zip",
-        }
-        reply = self.relay("POST", "/users/export/segment", timeouts=timeouts, body=body)
-        raise_for_status(upstream, reply, _refusal)
-        answer = reply.json(upstream)
-        if answer.get("message") != "success" and _words(answer):
-            raise UpstreamRefused(upstream, "no_success", _words(answer))
-        url, object_prefix = answer.get("url") or "", answer.get("object_prefix") or ""
-        if not isinstance(url, str) or not isinstance(object_prefix, str) or not (url or object_prefix):
-            raise UpstreamGarbled(upstream, "the answer does not say where the export will be")
-        return SegmentExport(url, object_prefix)
+        return sorted(points, key=lambda point: point.time)
 
     def export_segment(self, segment_id: str, callback_url: str, timeouts: Timeouts) -> SegmentExport:
         """Begins an export of the users' external ids, of which Braze will tell `callback_url` once it is there.

@@ -56,11 +56,11 @@ class Request:
     body: bytes
     arrived_at: float
 
-    def json(self, shape: type[Shape]) -> Shape:
+    def json(self, shape: type[Shape], max_bytes: int = MAX_BODY_BYTES) -> Shape:
         """The JSON body as `shape`; raises `UnsupportedMediaType`, `TooLarge` or `InvalidInput`."""
-        return validation.decode(self.json_bytes(), shape)
+        return validation.decode(self.json_bytes(max_bytes), shape)
 
-    def json_bytes(self) -> bytes:
+    def json_bytes(self, max_bytes: int = MAX_BODY_BYTES) -> bytes:
         """The body, once its announced type and its size are found right."""
         media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/json" and not media_type.endswith("+json"):
@@ -69,9 +69,9 @@ class Request:
                 field="content-type",
                 hint="Add Content-Type: application/json (in Connected Content :content_type application/json).",
             )
-        if len(self.body) > MAX_BODY_BYTES:
+        if len(self.body) > max_bytes:
             raise TooLarge(
-                f"the body exceeds {MAX_BODY_BYTES} bytes",
+                f"the body exceeds {max_bytes} bytes",
                 field="body",
                 hint="Send less at a time, or drop a CSV file.",
             )

@@ -16,6 +16,8 @@ from shared.queues import Queue
 from trigger_relay import fields
 from trigger_relay.reading import Reader
 from trigger_relay.standing import standing_of
+from trigger_relay.track import Tracker
+from trigger_relay.track_rules import Rules
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
@@ -28,6 +30,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
         member_kind=settings.text("TRIGGER_CUSTOMER_IDENTIFIER"),
     )
 
+    tracker = Tracker(Rules.of(settings.names("TRACKED_EVENTS")), Queue(aws.sqs(), settings.text("TRACK_QUEUE_URL")))
+
     def accept(request: Request) -> Answer:
         payload = fields.parse(request.json_bytes())
         reading = reader.read(payload, request.headers.get("idempotency-key", ""))
@@ -35,6 +39,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
         state = State.QUEUED if entry.is_new else standing_of(reading.trigger_id, entry, ledger).state
         if state is State.QUEUED:
             # Also for a repeat: the first request may have died before this line. Delivery sends once.
+            tracked_as = f"{reading.trigger_id}.{entry.entered_at}"
+            tracker.note(tracked_as, reading.recipients, reading.properties, clock())
             messages = reading.messages(clock(), entry.entered_at)
             (urgent_queue if reading.urgent else queue).send(messages)
         if entry.is_new:

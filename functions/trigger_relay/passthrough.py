@@ -1,30 +1,46 @@
-"""Braze's own trigger endpoints: the request as Braze documents it, checked, the key added, and Braze's own answer."""
+"""Braze's own requests as Braze documents them: checked, the key added, and Braze's own answer.
+
+Nothing is queued here and no repeat is recognised. Only a read is asked a second time when the first gave no answer.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container
-from typing import Any
+from collections.abc import Callable, Container, Mapping
 
 import msgspec
 
 import wiring
-from clients.braze import SEND_PATHS, Braze, in_brazes_words
+from clients.braze import Braze, in_brazes_words
 from clients.transport import DID_NOTHING, Reply, Timeouts
-from clients.vocabulary import TargetKind
 from shared.config import Settings
 from shared.deadline import Deadline, within
-from shared.errors import UpstreamGarbled, UpstreamUnauthorized, UpstreamUnavailable, UpstreamUnknown
-from shared.http import Answer, Handler, Request, http_handler
+from shared.errors import (
+    DeadlineExceeded,
+    NotAllowed,
+    UpstreamError,
+    UpstreamGarbled,
+    UpstreamUnauthorized,
+    UpstreamUnavailable,
+    UpstreamUnknown,
+)
+from shared.http import Answer, Handler, Request, Route, http_handler
 from shared.observability import count
-from trigger_relay.triggers import check_audience, check_properties
+from shared.retries import REPEATABLE, repeated
+from shared.validation import convert
+from trigger_relay.vendor_paths import ENDPOINTS, Endpoint, groups_of
+from trigger_relay.vendor_queries import Query, as_sent
 
 _TIMEOUTS = Timeouts(connect_seconds=3, read_seconds=20)
 
 # Below the 29 seconds of the function, which is below the 30 an HTTP API waits: whoever is cut off there gets a 5xx,
 # sends again, and a message may go out twice.
 _BUDGET_SECONDS = 27.0
+
+# Braze takes 4 MB on most endpoints. An answer may be as large: Lambda takes 6 MB with all that JSON needs around it.
+MAX_BODY_BYTES = 4_000_000
+MAX_ANSWER_BYTES = 4_000_000
 
 _PLAIN = re.compile(r"[\x20-\x7e]{1,64}\Z")
 
@@ -37,59 +53,59 @@ _KEPT_HEADERS = (
 )
 
 
-class CampaignSend(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Body of campaigns/trigger/send. Source: Braze's page on that endpoint."""
-
-    campaign_id: str
-    send_id: str | None = None
-    trigger_properties: dict[str, Any] | None = None
-    broadcast: bool = False
-    audience: dict[str, Any] | None = None
-    recipients: list[dict[str, Any]] | None = None
-    attachments: list[dict[str, Any]] | None = None
-
-
-class CanvasSend(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Body of canvas/trigger/send, with the older name of context. Source: Braze's page on that endpoint."""
-
-    canvas_id: str
-    context: dict[str, Any] | None = None
-    broadcast: bool = False
-    audience: dict[str, Any] | None = None
-    recipients: list[dict[str, Any]] | None = None
-    canvas_entry_properties: dict[str, Any] | None = None
-
-
 def build(settings: Settings) -> Handler:
-    braze = wiring.braze(settings, connections=2)
+    braze = wiring.braze(settings, connections=2, max_answer_bytes=MAX_ANSWER_BYTES)
+    switched_on = groups_of(settings.names("BRAZE_PATH_GROUPS"))
     broadcast_allowed = frozenset(settings.names("BROADCAST_ALLOWED_IDS"))
 
-    def campaign(request: Request) -> Answer:
-        body = request.json(CampaignSend)
-        _check("campaign", body.campaign_id, body, body.trigger_properties, broadcast_allowed)
-        return relay(braze, "campaign", body, request.deadline(_BUDGET_SECONDS))
+    def route_for(endpoint: Endpoint) -> Route:
+        if endpoint.group not in switched_on:
+            return lambda _: _switched_off(endpoint)
+        return lambda request: passed_on(request, endpoint, braze, broadcast_allowed)
 
-    def canvas(request: Request) -> Answer:
-        body = request.json(CanvasSend)
-        _check("canvas", body.canvas_id, body, body.context or body.canvas_entry_properties, broadcast_allowed)
-        return relay(braze, "canvas", body, request.deadline(_BUDGET_SECONDS))
-
-    return http_handler({"POST /campaigns/trigger/send": campaign, "POST /canvas/trigger/send": canvas})
+    return http_handler({route: route_for(endpoint) for route, endpoint in ENDPOINTS.items()})
 
 
-def relay(braze: Braze, kind: TargetKind, body: CampaignSend | CanvasSend, deadline: Deadline) -> Answer:
+def passed_on(request: Request, endpoint: Endpoint, braze: Braze, broadcast_allowed: Container[str]) -> Answer:
+    """Checks a request and asks Braze. Raises a `RequestError` before Braze is asked, and errors as `relay` does."""
+    query: Mapping[str, str] | None = None
+    body: bytes | None = None
+    if endpoint.method == "GET":
+        query = as_sent(convert(dict(request.query), endpoint.shape, strict=False))
+    else:
+        convert(dict(request.query), Query)
+        content = request.json(endpoint.shape, MAX_BODY_BYTES)
+        if endpoint.check is not None:
+            endpoint.check(content, broadcast_allowed)
+        body = msgspec.json.encode(content)
+    return relay(
+        lambda: braze.relay(endpoint.method, endpoint.path, timeouts=_TIMEOUTS, body=body, query=query),
+        endpoint,
+        request.deadline(_BUDGET_SECONDS),
+    )
+
+
+def relay(call: Callable[[], Reply], endpoint: Endpoint, deadline: Deadline) -> Answer:
     """Braze's status, body and rate-limit headers, unless they are not Braze's, or about our key, not the caller's.
 
-    What goes out is the body as it was checked, not the caller's bytes, in which a name may stand twice. Raises
-    `UpstreamUnknown` or `DeadlineExceeded` when nobody can say whether Braze sent the message.
+    Raises `UpstreamUnknown` or `DeadlineExceeded` when nobody can say whether Braze acted; a read raises
+    `UpstreamUnavailable` or `UpstreamGarbled` instead.
     """
-    content = msgspec.json.encode(body)
+    if not endpoint.is_read:
+        try:
+            return _brazes_own(within(deadline, call), endpoint)
+        except UpstreamGarbled as error:
+            raise UpstreamUnknown("Braze", error.detail) from None
     try:
-        reply = within(deadline, lambda: braze.relay("POST", SEND_PATHS[kind], timeouts=_TIMEOUTS, body=content))
-    except UpstreamGarbled as error:
-        raise UpstreamUnknown("Braze", error.detail) from None
+        return _brazes_own(within(deadline, lambda: repeated(call, REPEATABLE, deadline)), endpoint)
+    except (UpstreamUnknown, DeadlineExceeded) as error:
+        detail = error.detail if isinstance(error, UpstreamError) else str(error)
+        raise UpstreamUnavailable("Braze", detail) from None
+
+
+def _brazes_own(reply: Reply, endpoint: Endpoint) -> Answer:
     if reply.status in (401, 403):
-        raise UpstreamUnauthorized("Braze", f"status {reply.status}")
+        raise UpstreamUnauthorized("Braze", f"status {reply.status}; {endpoint.path} needs {endpoint.permission}")
     if 300 <= reply.status < 400:
         raise UpstreamUnavailable("Braze", f"status {reply.status}; redirects are not followed")
     if not in_brazes_words(reply):
@@ -98,27 +114,21 @@ def relay(braze: Braze, kind: TargetKind, body: CampaignSend | CanvasSend, deadl
         raise UpstreamUnknown("Braze", f"status {reply.status}, but not in Braze's words")
     if reply.status >= 500 and reply.status not in DID_NOTHING:
         raise UpstreamUnknown("Braze", f"status {reply.status}")
-    count("SendsRelayed")
+    count("RequestsRelayed")
     return Answer(reply.status, reply.content, _headers_of(reply))
+
+
+def _switched_off(endpoint: Endpoint) -> Answer:
+    raise NotAllowed(
+        "this part of Braze's API is switched off here",
+        code="path_switched_off",
+        field="path",
+        hint=f"Have the operator add {endpoint.group} to the parameter BrazePathGroups.",
+    )
 
 
 def _headers_of(reply: Reply) -> dict[str, str]:
     return {name: value for name in _KEPT_HEADERS if _PLAIN.match(value := reply.headers.get(name, ""))}
-
-
-def _check(
-    kind: TargetKind,
-    target_id: str,
-    body: CampaignSend | CanvasSend,
-    properties: dict[str, Any] | None,
-    broadcast_allowed: Container[str],
-) -> None:
-    check_audience(kind, target_id, body.recipients, body.broadcast, broadcast_allowed)
-    check_properties(kind, properties or {})
-    for position, recipient in enumerate(body.recipients or ()):
-        check_properties(
-            kind, recipient.get("trigger_properties") or recipient.get("context") or {}, f"recipients[{position}]."
-        )
 
 
 handle = build(Settings(os.environ))

@@ -97,18 +97,10 @@ class Reader:
         kind, target_id = _target(sent)
         broadcast = _flag(sent.take_first(fields.BROADCAST_NAMES))
         urgent = _flag(sent.take_first(fields.URGENT_NAMES))
-        listed = sent.take_first(fields.RECIPIENTS_NAMES)
-        member_kind = self._member_kind(sent.take_first(fields.MEMBER_KIND_NAMES)) or self.member_kind
-        address = _address(sent, member_kind)
         event_id = sent.find_first(fields.EVENT_NAMES)
-        properties = sent.properties()
-        check_properties(kind, properties)
+        recipients, properties = self._members(sent, kind)
         if broadcast:
             recipients = []
-        elif listed.value is not None:
-            recipients = self._recipients(kind, listed, member_kind, properties)
-        else:
-            recipients = [Recipient(address)] if address else []
         check_broadcast(kind, target_id, recipients, broadcast, self.broadcast_allowed)
         known_by = content
         if identity or event_id is not None:
@@ -116,6 +108,38 @@ class Reader:
             known_by = msgspec.json.encode([kind, target_id, addresses, identity or event_id], order="deterministic")
         trigger_id = "trg-" + sha256(known_by).hexdigest()[:32]
         return Reading(trigger_id, kind, target_id, recipients, msgspec.json.encode(properties), broadcast, urgent)
+
+    def read_event(self, payload: dict[str, Any], identity: str = "") -> Event:
+        """Makes sense of a payload that is to trigger nothing. Raises `InvalidInput` or `TooLarge`."""
+        unwrapped = fields.unwrapped(payload)
+        known_by = msgspec.json.encode(unwrapped, order="deterministic")
+        sent = fields.Payload(unwrapped, self.rules)
+        for names in (fields.CAMPAIGN_NAMES[:1], fields.CANVAS_NAMES[:1], fields.BROADCAST_NAMES, fields.URGENT_NAMES):
+            sent.take_first(names)
+        event_id = sent.find_first(fields.EVENT_NAMES)
+        recipients, properties = self._members(sent, "campaign")
+        if not recipients:
+            raise InvalidInput(
+                "the event concerns nobody",
+                code="no_recipients",
+                field=fields.MEMBER_NAMES[0],
+                hint="Give an identifier or an email address.",
+            )
+        if identity or event_id is not None:
+            addresses = [recipient.address for recipient in recipients]
+            known_by = msgspec.json.encode([addresses, identity or event_id], order="deterministic")
+        return Event("evt-" + sha256(known_by).hexdigest()[:32], recipients, properties)
+
+    def _members(self, sent: fields.Payload, kind: TargetKind) -> tuple[list[Recipient], dict[str, Any]]:
+        """Whom a payload is about, and the properties it leaves."""
+        listed = sent.take_first(fields.RECIPIENTS_NAMES)
+        member_kind = self._member_kind(sent.take_first(fields.MEMBER_KIND_NAMES)) or self.member_kind
+        address = _address(sent, member_kind)
+        properties = sent.properties()
+        check_properties(kind, properties)
+        if listed.value is not None:
+            return self._recipients(kind, listed, member_kind, properties), properties
+        return ([Recipient(address)] if address else []), properties
 
     def _member_kind(self, given: fields.Taken) -> str:
         if given.value is None:
@@ -161,6 +185,15 @@ class Reader:
         joined = {**shared, **own}
         check_properties(kind, joined, f"{at}.")
         return Recipient(address, msgspec.Raw(msgspec.json.encode(joined)))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event that triggers nothing: whom it concerns, and what it says."""
+
+    event_id: str
+    recipients: list[Recipient]
+    properties: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """A SessionM event as custom events and attributes in Braze: what lies in TrackQueue for each member concerned.
 
-Whoever takes in an event hands over its id, its members, its properties and when it was entered; what the rules make
-of it is in the queue once `Tracker.note` returns. An event that no rule is for costs nothing. The same event handed
-over again makes the same tracks, which delivery tells from new ones by their ids.
+Whoever takes in an event hands over its members and properties; what the rules make of it is in the queue once
+`Tracker.note` returns. An event that no rule is for costs nothing. The same event handed over again makes the same
+tracks, which delivery tells from new ones by their ids.
 """
 
 from __future__ import annotations
@@ -51,36 +51,35 @@ class Tracker:
         self._rules = rules
         self._queue = queue
 
-    def note(
-        self, event_id: str, recipients: Iterable[Recipient], properties: bytes, accepted_at: float, entered_at: int
-    ) -> int:
-        """Queues a track for each member, and returns how many; 0 when no rule is for this event.
+    def note(self, entry_id: str, recipients: Iterable[Recipient], properties: bytes, accepted_at: float) -> None:
+        """Queues a track for each member of something else that was accepted, if a rule is for it.
 
-        `properties` is a JSON object as text in snake_case, and holds for recipients without their own. `entered_at`
-        tells this event from an equal one of another week. Raises `StoreUnavailable`.
+        `entry_id` is the same for the same event handed over again, and for no other. `properties` is a JSON object as
+        text in snake_case, and holds for recipients without their own. Raises `StoreUnavailable`.
         """
+        tracks = self.tracks_of(recipients, properties, accepted_at)
+        self.send((f"{entry_id}.t{number}", track) for number, track in enumerate(tracks, 1))
+
+    def tracks_of(self, recipients: Iterable[Recipient], properties: bytes, accepted_at: float) -> list[Track]:
+        """What the rules make of an event, member by member; those for whom that is nothing are left out."""
         if not self._rules:
-            return 0
-        tracks = [
-            track
-            for number, recipient in enumerate(recipients)
-            if (
-                track := track_of(
-                    f"{event_id}.{entered_at}.track{number}", recipient, properties, accepted_at, self._rules
-                )
-            )
-        ]
-        if tracks:
-            self._queue.send(body_of(track) for track in tracks)
-            count("TracksAccepted", len(tracks))
-        return len(tracks)
+            return []
+        tracks = (track_of(recipient, properties, accepted_at, self._rules) for recipient in recipients)
+        return [track for track in tracks if track is not None]
+
+    def send(self, tracks: Iterable[tuple[str, Track]]) -> None:
+        """Returns once every track is in the queue under its id. Raises `StoreUnavailable`."""
+        bodies = [body_of(msgspec.structs.replace(track, id=track_id)) for track_id, track in tracks]
+        if bodies:
+            self._queue.send(bodies)
+            count("TracksAccepted", len(bodies))
 
 
-def track_of(track_id: str, recipient: Recipient, shared: bytes, accepted_at: float, rules: Rules) -> Track | None:
-    """What the rules make of an event for one member; None when that is nothing."""
+def track_of(recipient: Recipient, shared: bytes, accepted_at: float, rules: Rules) -> Track | None:
+    """What the rules make of an event for one member; None when that is nothing. It has no id yet."""
     own = bytes(recipient.properties)
     fields: dict[str, Any] = msgspec.json.decode(own if own != b"{}" else shared)
-    rule = rules.find(_name_of(fields))
+    rule = rules.find(event_name_in(fields))
     if rule is None:
         return None
     member = {_IDENTIFIERS[name]: value for name, value in recipient.address.items() if name in _IDENTIFIERS}
@@ -97,10 +96,11 @@ def track_of(track_id: str, recipient: Recipient, shared: bytes, accepted_at: fl
         event["properties"] = properties
     if event is None and not attributes:
         return None
-    return Track(track_id, _raw(event), _raw({**member, **attributes} if attributes else None))
+    return Track("", _raw(event), _raw({**member, **attributes} if attributes else None))
 
 
-def _name_of(fields: Mapping[str, Any]) -> str:
+def event_name_in(fields: Mapping[str, Any]) -> str:
+    """SessionM's name for the event, in snake_case; empty when there is none."""
     names = (fields.get(name) for name in EVENT_NAME_NAMES)
     return next((snake_case(name) for name in names if isinstance(name, str) and name.strip()), "")
 

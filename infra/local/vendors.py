@@ -38,6 +38,8 @@ def parameters(sessionm_url: str, braze_url: str) -> dict[str, str]:
         "SessionmConnectUrl": sessionm_url,
         "BrazeRestUrl": braze_url,
         "SegmentIds": SEGMENT_ID,
+        "BrazePathGroups": "triggers,messages,track,exports,reads,templates",
+        "TrackedEvents": "offer_issued,offer_redeemed,offer_expiring,points_awarded,tier_changed",
         "TagRatePerSecond": "2000",  # what the simulators bear
     }
 

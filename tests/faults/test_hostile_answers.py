@@ -14,6 +14,7 @@ from tests.integration.support.aws import Aws
 from tests.integration.support.events import call, http_event
 from tests.integration.support.sockets import Script, read_request, serving
 from trigger_relay.fields import parse
+from trigger_relay.passthrough import MAX_ANSWER_BYTES as MOST_RELAYED_BYTES
 from trigger_relay.passthrough import build as build_passthrough
 from wallet_proxy.endpoint import build as build_wallet
 
@@ -121,7 +122,7 @@ def test_a_million_offers_are_answered_in_time(aws: Aws) -> None:
     "raw",
     [
         ok(b"<html>"),
-        ok(b'{"message":"' + b"x" * (MAX_ANSWER_BYTES + 1) + b'"}'),
+        ok(b'{"message":"' + b"x" * (MOST_RELAYED_BYTES + 1) + b'"}'),
         b'HTTP/1.1 999 Odd\r\nContent-Length: 15\r\n\r\n{"message":"x"}',
     ],
     ids=["no JSON", "too much", "no status"],
