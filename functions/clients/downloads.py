@@ -11,7 +11,8 @@ from urllib.parse import SplitResult, urlsplit
 from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
 
-from clients.transport import Timeouts, pooled
+from clients.pool import pooled
+from clients.transport import Timeouts
 from shared.errors import UpstreamUnavailable, UpstreamUnknown
 
 _PIECE_BYTES = 1_048_576
