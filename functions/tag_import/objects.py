@@ -9,7 +9,6 @@ Source: the S3 API's pages on GetObject and HeadObject (ranges, versions).
 
 from __future__ import annotations
 
-import errno
 import gzip
 import io
 import zipfile
@@ -136,6 +135,10 @@ class Package:
         return content
 
 
+class _BeforeTheStart(OSError):
+    """An archive says that something is there; a zip without files makes the standard library look there as well."""
+
+
 class _Object(io.RawIOBase):
     """One version of an object, read from wherever one goes, by one request for as long as nobody goes elsewhere."""
 
@@ -163,7 +166,7 @@ class _Object(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size_bytes}[whence]
         if position < 0:
-            raise OSError(errno.EINVAL, "there is nothing before the start of a file")
+            raise _BeforeTheStart("there is nothing before the start of a file")
         if self._found is not None and 0 <= position - self._position < _READ_BYTES:
             self._next(position - self._position)
         elif position != self._position:
@@ -232,12 +235,23 @@ def _guarded(read: Callable[[int], bytes], seek: Callable[[int], object]) -> Win
     return Window(guarded_read, guarded_seek)
 
 
+# What the standard library raises for archives that are cut off, damaged or made up.
+_BROKEN = (
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    _BeforeTheStart,
+)
+
+
 @contextmanager
 def _unpacking() -> Iterator[None]:
-    """What the standard library raises for archives that are cut off, damaged or made up."""
     try:
         yield
-    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, ValueError, NotImplementedError):
+    except _BROKEN:
         raise UnreadableFile("the archive is broken from here on, or was cut off; pack and upload it anew") from None
 
 

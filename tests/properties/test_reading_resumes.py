@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from shared.deadline import Deadline
 from shared.queues import Queue
-from tag_import.failures import COLUMNS, LINE
+from tag_import.failures import COLUMNS, LINE, part_key
 from tag_import.jobs import Export, Job, Jobs, JobState, Later, Options, Outdated, Source
 from tag_import.objects import UnreadableFile
 from tag_import.reading import Grain, Reader
@@ -137,9 +137,10 @@ PACKINGS: list[Callable[[str], bytes]] = [
 
 # csv.writer of Python 3.11 leaves a lone carriage return unquoted, which makes two lines of one.
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=12)
+long_cells = st.integers(20, 80).map(lambda number: "line\n" * number)  # longer than a block, shorter than a record
 rows = st.tuples(
     st.sampled_from(["member-1", "member-2", "", "a b"]) | cells,
-    st.sampled_from(["gold", "gold|silver", "", "a||b"]) | cells,
+    st.sampled_from(["gold", "gold|silver", "", "a||b"]) | cells | long_cells,
     st.sampled_from(["60", "30d", "", "0", "1.5", "x"]) | cells,
     st.sampled_from(["", "true", "maybe"]) | cells,
 )
@@ -164,7 +165,7 @@ users = st.lists(
     max_size=60,
 ).map("\n".join)
 
-tables = st.builds(written, st.lists(rows, max_size=60), line_ends, quotings)
+tables = st.builds(written, st.lists(rows, min_size=10, max_size=60), line_ends, quotings)
 ragged = st.text(st.sampled_from('ab,;"|\n\r x☕') | st.characters(codec="utf-8"), max_size=400).map(
     lambda text: "user_id,tags,ttl\n" + text
 )
@@ -194,9 +195,12 @@ def test_a_reader_killed_anywhere_and_gone_on_with_leaves_what_one_that_lived_le
         with suppress(Later):
             world.read(Fate(), Deadline(0 if hurried else 900))
 
-    assert world.distinct() == undisturbed.distinct()
+    parcels, reading = world.distinct(), world.job.reading
+    assert parcels == undisturbed.distinct()
+    assert sum(len(parcel.rows) for parcel in parcels.values()) == reading.rows_queued
+    assert list(world.parts) == [part_key("csv-1", number) for number in range(reading.parts)]
     assert world.parts == undisturbed.parts
-    assert msgspec.structs.replace(world.job.reading, fraction=0.0) == msgspec.structs.replace(
+    assert msgspec.structs.replace(reading, fraction=0.0) == msgspec.structs.replace(
         undisturbed.job.reading, fraction=0.0
     )
     assert (world.job.state, world.job.reason) == (undisturbed.job.state, undisturbed.job.reason)
