@@ -136,7 +136,7 @@ class LocalBundle:
             simulator.start()
             undo.callback(simulator.stop)
         self.members = self.sessionm.seed(settings.members)
-        vendors.seed_braze(self.braze)
+        vendors.seed_braze(self.braze, self.members)
 
     def _start_events(self, template: Template, undo: ExitStack, threads: ExitStack) -> None:
         deployment, sqs, invoke = self.deployment, self.clients.sqs, self.runtime.invoke

@@ -19,11 +19,15 @@ def simulators(settings: BundleSettings) -> tuple[SessionmSimulator, BrazeSimula
     return sessionm, BrazeSimulator(host, ports.braze, api_key=BRAZE_KEY, latency_scale=scale)
 
 
-def seed_braze(braze: BrazeSimulator) -> None:
-    """A workspace with a campaign, a Canvas and a segment of the ids in `infra.local.settings`."""
+def seed_braze(braze: BrazeSimulator, members: Sequence[Member]) -> None:
+    """A workspace with a campaign, a Canvas and a segment of the ids in `infra.local.settings`.
+
+    An export of the segment holds the members, and an anonymous user.
+    """
     braze.add_campaign(CAMPAIGN_ID)
     braze.add_canvas(CANVAS_ID)
     braze.add_segment(SEGMENT_ID)
+    braze.set_segment_users(SEGMENT_ID, [*(member.user_id for member in members), None])
 
 
 def local_url(simulator: Simulator) -> str:
