@@ -3,11 +3,11 @@
 SessionM publishes no limit, so the worker starts low and doubles with every round trip while all goes well. A 429, a
 503, answers that take twice as long as they used to, or a quarter of all calls failing halves it, once a round trip:
 calls that were under way at the cut say nothing about what comes after it. The number at which that happened is
-remembered. The way back is short to nine tenths of it and slow from there, half a minute, because each try above what
-SessionM bears costs a burst of 429s and the wait they ask for; beyond it the steps grow, in case the bound has gone.
+remembered. The way back is short to near it and slow from there, for each try above what SessionM bears costs a burst
+of 429s and the wait they ask for; beyond it the steps grow, in case the bound has gone.
 
     limit
-      │   /│            ________/│           a cut halves; up to 0.9 of the ceiling with every answer, then slowly;
+      │   /│            ________/│           a cut halves; up to near the ceiling with every answer, then slowly;
       │  / │    _______/         │           above it faster and faster, until the next cut
       │ /  │ /─┘                 │ /──
       │/   │/                    │/
@@ -19,6 +19,7 @@ Sources: RFC 9438 (CUBIC), whose curve this is with a fixed time to the top; RFC
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from statistics import median
 
@@ -26,22 +27,21 @@ FIRST_LIMIT = 16
 
 # The curve after a cut: it starts at this share of the ceiling, is back at the ceiling after so many seconds, and then
 # rises by this many calls times the cube of the seconds since.
-_QUICK_SHARE = 0.9
-_SECONDS_TO_CEILING = 30.0
-_CALLS_PER_CUBIC_SECOND = 0.4
+_QUICK_SHARE = 0.95
+_SECONDS_TO_CEILING = 45
+_CALLS_PER_CUBIC_SECOND = 0.1
 
-# What overwhelmed SessionM after a slow approach is just above what it bears; after a quick one, anywhere up to twice.
-_CEILING_AFTER_SLOW = 0.97
-_CEILING_AFTER_QUICK = 0.75
+# What SessionM bears, and so the ceiling, is what it answered well in the last second times the time an answer takes,
+# and at least half the limit. Where it had been answering for less than half a second, that is no measure.
+_MEASURED_SECONDS = 1.0
+_UNMEASURED_SHARE = 0.75
+_REMEMBERED_ANSWERS = 4096
 
 # Answers are compared in rounds of as many as are under way. Below this time they are fast, whatever they scatter.
 _FEWEST_IN_ROUND = 8
 _FAST_SECONDS = 0.05
 _SLOWER = 2.0
 _FAILING_SHARE = 0.25
-
-# A vendor that became slower for good is not held against its best days for ever.
-_FORGETTING = 1.25
 
 # Only a limit that is in use has proved anything.
 _IN_USE = 0.75
@@ -69,10 +69,10 @@ class Pace:
         self._begun = 0
         self._first_after_cut = 0
         self._good_since_cut = False
-        self._grown_from = 0.0
-        self._paused_until = clock()
+        self._grown_from = self._paused_until = clock()
         self._usual_seconds: float | None = None
         self._latest_seconds = 0.0
+        self._good_at: deque[float] = deque(maxlen=_REMEMBERED_ANSWERS)
         self._start_round()
 
     @property
@@ -102,15 +102,16 @@ class Pace:
             self._grow()
         if seconds is not None:
             self._seconds.append(seconds)
+            self._good_at.append(self._clock())
         self._count()
 
     def throttled(self, number: int, retry_after_seconds: float) -> None:
         """A 429: nothing more begins before the time it names, 0 when it names none."""
         wait = min(retry_after_seconds or _UNNAMED_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
         self._paused_until = max(self._paused_until, self._clock() + wait)
-        self._grown_from = max(self._grown_from, self._paused_until)
         if number >= self._first_after_cut:
             self._cut()
+        self._grown_from = max(self._grown_from, self._paused_until)
 
     def failed(self, number: int, *, overloaded: bool) -> None:
         """No answer, or not the one asked for; `overloaded` when SessionM said that it has too much to do."""
@@ -128,16 +129,24 @@ class Pace:
             bound = min(bound, _curve(self._ceiling, self._clock() - self._grown_from))
         self._limit = min(self._limit + 1, max(self._limit, bound))
 
-    def _cut(self) -> None:
-        slow = self._ceiling is not None and self._limit >= self._ceiling
+    def _cut(self, seconds: float | None = None) -> None:
         self._ceiling = None  # where nothing succeeds any more, no number of calls is the cause
         if self._good_since_cut:
-            self._ceiling = self._limit * (_CEILING_AFTER_SLOW if slow else _CEILING_AFTER_QUICK)
+            self._ceiling = self._borne(self._latest_seconds if seconds is None else seconds)
         self._limit = max(1.0, self._limit / 2)
         self._good_since_cut = False
         self._first_after_cut = self._begun + 1
         self._grown_from = max(self._clock(), self._paused_until)
         self._start_round()
+
+    def _borne(self, seconds: float) -> float:
+        """How many calls SessionM bears that take so long."""
+        now = self._clock()
+        answering = min(_MEASURED_SECONDS, now - self._grown_from - seconds)
+        if answering < _MEASURED_SECONDS / 2:
+            return self._limit * _UNMEASURED_SHARE
+        answers = sum(1 for at in self._good_at if at > now - answering)
+        return min(self._limit, max(self._limit / 2, answers / answering * seconds))
 
     def _count(self) -> None:
         self._calls += 1
@@ -152,11 +161,13 @@ class Pace:
 
     def _compare(self, seconds: float) -> None:
         self._latest_seconds = seconds
-        usual = seconds if self._usual_seconds is None else min(self._usual_seconds, seconds)
-        if seconds > _SLOWER * max(usual, _FAST_SECONDS):
-            usual = min(usual * _FORGETTING, seconds)
-            self._cut()
-        self._usual_seconds = usual
+        if self._usual_seconds is None or self._limit < 2:
+            # What one call alone takes is SessionM's own time, however much longer than on its best days.
+            self._usual_seconds, self._ceiling = seconds, None
+        elif seconds > _SLOWER * max(self._usual_seconds, _FAST_SECONDS):
+            self._cut(self._usual_seconds)
+        else:
+            self._usual_seconds = min(self._usual_seconds, seconds)
 
     def _start_round(self) -> None:
         self._calls = 0
