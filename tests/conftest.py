@@ -74,6 +74,13 @@ for _name, _value in {
     "SEGMENT_SIZE_STALE_SECONDS": "604800",
     "READ_BUDGET_MILLISECONDS": "1500",
     "WALLET_DEFAULT_CULTURE": "en-US",
+    "READ_COLD_BUDGET_MILLISECONDS": "1500",
+    "WALLET_FRESH_SECONDS": "60",
+    "WALLET_STALE_SECONDS": "3600",
+    "WALLET_UNKNOWN_SECONDS": "30",
+    "SESSIONM_MAX_CONCURRENT_CALLS": "100",
+    "CONNECT_OPERATIONS": "/incentives/api/1.0/user_points/*",
+    "RETRY_ANSWERS_PER_MINUTE": "1400",
 }.items():
     os.environ[_name] = _value
 

@@ -1,116 +1,173 @@
-"""How many people are in a segment, in our short dialect and in Braze's."""
+"""How many people are in a segment, did something or bought something, in our short dialect; and Braze's own series.
+
+Liquid can read only a 2xx answer, so what goes wrong behind us is data: `ok` is false, `reason` says why, and every key
+is there. A template that uses `:retry` asks for `on_error=retry` and gets a 503 where asking again may help.
+"""
 
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
-import msgspec
-from msgspec import Meta
-
-from clients.vocabulary import SegmentId
-from segment_size.assembly import segment_sizes
-from segment_size.series import SHORT_LENGTH, SegmentSizes, Series, reason_of
+from clients.braze import SeriesUnit
+from segment_size.answers import Wish, count_answer, size_answer
+from segment_size.assembly import analytics as analytics_of
+from segment_size.options import EventOptions, ProductOptions, SeriesOptions, SizeOptions, SizesOptions, span_of
+from segment_size.series import LENGTH, Analytics, Series, reason_of, today
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.errors import BundleError, UpstreamRefused
+from shared.flight import Found
 from shared.http import Answer, Handler, Request, http_handler
+from shared.observability import count, logger
 from shared.validation import convert
 
 _ANSWER_RESERVE_SECONDS = 0.1
 _RETRY_AFTER = {"Retry-After": "5"}
 
+# Braze's day may have begun before the one in UTC.
+_A_DAY = timedelta(days=1)
 
-class SizeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Options of the short dialect. `min` is the least size worth showing; `v` and `cache_id` only vary a URL."""
-
-    segment_id: SegmentId
-    min: Annotated[int, Meta(ge=0, le=10**12, description="Give the least number of people, as in 1000.")] | None = None
-    on_error: Annotated[Literal["data", "retry"], Meta(description="Give data or retry.")] = "data"
-    v: str = ""
-    cache_id: str = ""
-
-
-class SeriesOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Query of Braze's segments/data_series. Source: Braze's page on that endpoint."""
-
-    segment_id: SegmentId
-    length: Annotated[int, Meta(ge=1, le=100, description="Give 1 to 100 days.")]
-    ending_at: (
-        Annotated[
-            str,
-            Meta(
-                pattern=r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?\Z",
-                description="Give an ISO 8601 date or time, as in 2026-11-22T23:59:59Z.",
-            ),
-        ]
-        | None
-    ) = None
+# What asking again will not change.
+_FINAL = frozenset({"segment_not_found", "segment_archived", "analytics_off", "no_data", "not_found"})
 
 
 def build(settings: Settings) -> Handler:
-    sizes = segment_sizes(settings)
+    analytics = analytics_of(settings)
     budget_seconds = settings.milliseconds_as_seconds("READ_BUDGET_MILLISECONDS") - _ANSWER_RESERVE_SECONDS
 
-    def short(request: Request) -> Answer:
+    def size(request: Request) -> Answer:
         options = convert({**request.query, "segment_id": request.path["segment_id"]}, SizeOptions, strict=False)
-        return short_answer(sizes, options, request.deadline(budget_seconds))
+        body = size_of(analytics, options.segment_id, options, request.deadline(budget_seconds))
+        return _answer(body, options.on_error)
+
+    def sizes(request: Request) -> Answer:
+        options = convert(dict(request.query), SizesOptions, strict=False)
+        return _answer(sizes_of(analytics, options, request.deadline(budget_seconds)), options.on_error)
 
     def vendor(request: Request) -> Answer:
         options = convert(dict(request.query), SeriesOptions, strict=False)
-        return vendor_answer(sizes, options, request.deadline(budget_seconds))
+        return vendor_answer(analytics, options, request.deadline(budget_seconds))
 
-    return http_handler({"GET /segments/{segment_id}/size": short, "GET /segments/data_series": vendor})
+    def event(request: Request) -> Answer:
+        options = convert({**request.query, "event": request.path["event"]}, EventOptions, strict=False)
+        return _answer(event_count(analytics, options, request.deadline(budget_seconds)), options.on_error)
+
+    def product(request: Request) -> Answer:
+        options = convert({**request.query, "product": request.path["product"]}, ProductOptions, strict=False)
+        return _answer(product_sold(analytics, options, request.deadline(budget_seconds)), options.on_error)
+
+    return http_handler(
+        {
+            "GET /segments/{segment_id}/size": size,
+            "GET /segments/sizes": sizes,
+            "GET /segments/data_series": vendor,
+            "GET /events/{event}/count": event,
+            "GET /products/{product}/sold": product,
+        }
+    )
 
 
-def short_answer(sizes: SegmentSizes, options: SizeOptions, deadline: Deadline) -> Answer:
-    """200 with `ok:false` and a reason when there is no size, or 503 where the template asked for it and it helps."""
-    try:
-        series = sizes.series(options.segment_id, SHORT_LENGTH, None, deadline)
-    except BundleError as error:
-        body = _body(options, None, reason_of(error))
-        if options.on_error == "retry" and not isinstance(error, UpstreamRefused):
-            return Answer(503, body, _RETRY_AFTER)
-        return Answer(200, body)
-    if not series.sizes:
-        return Answer(200, _body(options, None, "no_data"))
-    return Answer(200, _body(options, series, series.reason or None))
+def size_of(
+    analytics: Analytics, segment_id: str, options: SizeOptions | SizesOptions, deadline: Deadline
+) -> dict[str, Any]:
+    """One segment's answer; a trend from before Braze's hundred days comes out of our history."""
+    wish = Wish(options.min, options.culture)
+
+    def found() -> Found[Series]:
+        recent = analytics.sizes(segment_id, deadline)
+        if options.days < LENGTH - 1 or not recent.value.points:
+            return recent
+        last = today(recent.as_of)
+        return analytics.sizes_between(segment_id, last - timedelta(days=options.days + 2), last + _A_DAY, deadline)
+
+    return _or_reason(found, lambda got, reason: size_answer(segment_id, wish, options.days, got, reason), reason_of)
 
 
-def vendor_answer(sizes: SegmentSizes, options: SeriesOptions, deadline: Deadline) -> Answer:
+def sizes_of(analytics: Analytics, options: SizesOptions, deadline: Deadline) -> dict[str, Any]:
+    """Several segments at once, in the order they were asked for: one call of a template instead of one for each."""
+    from concurrent.futures import ThreadPoolExecutor  # not paid for by a cold start that reads one
+
+    ids = options.ids.split(",")
+    with ThreadPoolExecutor(len(ids)) as pool:
+        segments = list(pool.map(lambda segment_id: size_of(analytics, segment_id, options, deadline), ids))
+    return {
+        "ok": all(segment["ok"] for segment in segments),
+        "stale": any(segment["stale"] for segment in segments),
+        "reason": next((segment["reason"] for segment in segments if segment["reason"]), None),
+        "as_of": min((segment["as_of"] for segment in segments if segment["as_of"]), default=None),
+        "meets_min": all(segment["meets_min"] for segment in segments),
+        "segments": segments,
+    }
+
+
+def event_count(analytics: Analytics, options: EventOptions, deadline: Deadline) -> dict[str, Any]:
+    length, unit = _length_and_unit(options.window)
+    named = {"event": options.event, "segment_id": options.segment_id, "window": options.window}
+    wish = Wish(options.min, options.culture)
+    return _or_reason(
+        lambda: analytics.event(options.event, options.segment_id or "", unit, deadline),
+        lambda got, reason: count_answer("count", named, wish, length, got, reason),
+        reason_of if options.segment_id else _plain_reason,
+    )
+
+
+def product_sold(analytics: Analytics, options: ProductOptions, deadline: Deadline) -> dict[str, Any]:
+    length, unit = _length_and_unit(options.window)
+    named = {"product": options.product, "measure": options.measure, "window": options.window}
+    wish = Wish(options.min, options.culture, decimals=2 if options.measure == "revenue" else 0)
+    return _or_reason(
+        lambda: analytics.purchases(options.measure, options.product, unit, deadline),
+        lambda got, reason: count_answer("sold", named, wish, length, got, reason),
+        _plain_reason,
+    )
+
+
+def vendor_answer(
+    analytics: Analytics, options: SeriesOptions, deadline: Deadline, clock: Callable[[], float] = time.time
+) -> Answer:
     """Braze's shape. A failure is `{"message": reason, "data": []}` with 200, for Liquid can read nothing else."""
+    first, last = span_of(options, clock())
     try:
-        series = sizes.series(options.segment_id, options.length, options.ending_at, deadline)
+        found = analytics.sizes_between(options.segment_id, first, last, deadline)
     except UpstreamRefused as error:
         return Answer(200, {"message": error.vendor_message or reason_of(error), "data": []})
     except BundleError as error:
         return Answer(200, {"message": reason_of(error), "data": []})
-    return Answer(
-        200, {"message": "success", "data": [{"time": point.date, "size": point.size} for point in series.sizes]}
-    )
+    data = [{"time": point.time, "size": int(point.value)} for point in found.value.points]
+    return Answer(200, {"message": "success", "data": data})
 
 
-def _body(options: SizeOptions, series: Series | None, reason: str | None) -> dict[str, Any]:
-    latest = series.sizes[-1] if series else None
-    previous = series.sizes[-2] if series and len(series.sizes) > 1 else None
-    change = latest.size - previous.size if latest and previous else None
-    return {
-        "ok": latest is not None,
-        "stale": series.stale if series else False,
-        "reason": reason,
-        "as_of": datetime.fromtimestamp(series.as_of, UTC).isoformat(timespec="seconds") if series else None,
-        "segment_id": options.segment_id,
-        "size": latest.size if latest else None,
-        "size_text": f"{latest.size:,}" if latest else "",
-        "date": latest.date if latest else None,
-        "previous_size": previous.size if previous else None,
-        "change": change,
-        "change_percent": round(100 * change / previous.size, 1)
-        if change is not None and previous and previous.size
-        else None,
-        "meets_min": latest is not None and latest.size >= (options.min or 0),
-    }
+def _or_reason(
+    read: Callable[[], Found[Series]],
+    answer: Callable[[Found[Series] | None, str], dict[str, Any]],
+    reason: Callable[[BundleError], str],
+) -> dict[str, Any]:
+    try:
+        found = read()
+    except BundleError as error:
+        count("SeriesFailed")
+        logger.warning("series not had", code=error.code, detail=str(error))
+        return answer(None, reason(error))
+    if found.cached:
+        count("SeriesCacheHits")
+    return answer(found, "")
+
+
+def _answer(body: dict[str, Any], on_error: str) -> Answer:
+    may_help = not body["ok"] and body["reason"] not in _FINAL
+    return Answer(503, body, _RETRY_AFTER) if may_help and on_error == "retry" else Answer(200, body)
+
+
+def _plain_reason(error: BundleError) -> str:
+    return "not_found" if isinstance(error, UpstreamRefused) else error.code
+
+
+def _length_and_unit(window: str) -> tuple[int, SeriesUnit]:
+    return int(window[:-1]), "hour" if window.endswith("h") else "day"
 
 
 handle = build(Settings(os.environ))

@@ -1,93 +1,229 @@
-"""A segment's daily sizes: from the cache while fresh, from Braze when not, from the cache again when Braze fails."""
+"""What Braze counts, through one cache: segment sizes by the day, events and purchases by the hour or the day.
+
+One call to Braze brings a hundred values, as many as it gives, and they serve every question about the same thing until
+they are no longer fresh: any window, any day, any `min`. So however many messages are sent, and in however many
+environments at once, a segment, an event or a product costs one call per SegmentSizeFreshSeconds or CountFreshSeconds.
+
+When Braze refuses more calls (429), a gate keeps every environment from asking until Braze's own reset, and old values
+serve meanwhile. Purchases have a gate of their own, for Braze allows them 1,000 calls an hour and the rest 250,000.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from itertools import count as counting
+from typing import TypeVar
 
-from clients.braze import Braze, SegmentSize
+import msgspec
+
+from clients.braze import Braze, Point, PurchaseMeasure, SeriesUnit
 from clients.transport import Timeouts
-from shared.cache import Cache, Entry
+from segment_size.history import History
+from shared.cache import Cache
 from shared.deadline import Deadline, within
-from shared.errors import BundleError, DeadlineExceeded, StoreUnavailable, UpstreamRefused
+from shared.errors import BundleError, DeadlineExceeded, StoreUnavailable, UpstreamRefused, UpstreamThrottled
+from shared.flight import Found, SingleFlight
+from shared.gate import Gate
 from shared.observability import count, logger
 from shared.retries import REPEATABLE, repeated
 
-# Two days: the size, and the day before to compare it with.
-SHORT_LENGTH = 2
+Result = TypeVar("Result")
+
+# As much as Braze gives in one call.
+LENGTH = 100
 
 _CONNECT_SECONDS = 0.5
 
-# The cache answers in milliseconds, or is no use: it must not take the time Braze needs.
-_CACHE_SECONDS = 0.3
+# The tables answer in milliseconds; what they do not know in this share of the time is left out.
+_STORE_SHARE = 1 / 4
 
 # The deadline itself ends the wait; the socket's own time-out comes after it and only ends the abandoned thread.
 _ABANDONED_SECONDS = 0.25
 
+# How long everybody waits after a 429 that does not say how long.
+_THROTTLED_SECONDS = 60.0
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Sizes, oldest first, as Braze gave them at `as_of` (epoch seconds); `reason` is why stale ones are."""
+# How long a segment that Braze does not know stays unknown here.
+REFUSED_SECONDS = 300.0
 
-    sizes: list[SegmentSize]
-    as_of: float
-    stale: bool = False
+
+class Series(msgspec.Struct, frozen=True):
+    """Values, oldest first; `reason` is why there are none."""
+
+    points: list[Point]
     reason: str = ""
 
 
-class SegmentSizes:
-    """`fresh_seconds` is the age up to which Braze is not asked; beyond it an entry serves only while Braze fails."""
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """One for the calls Braze allows few of, one for all others."""
+
+    purchases: Gate
+    others: Gate
+
+
+class Analytics:
+    """Reads series. `sizes` and `counts` are the same cache, each with its own idea of what is fresh."""
 
     def __init__(
         self,
         braze: Braze,
-        cache: Cache[list[SegmentSize]],
-        fresh_seconds: float,
-        clock: Callable[[], float] = time.time,
+        cache: Cache[Series],
+        history: History,
+        gates: Gates,
+        sizes: SingleFlight[Series],
+        counts: SingleFlight[Series],
     ) -> None:
         self._braze = braze
         self._cache = cache
-        self._fresh_seconds = fresh_seconds
-        self._clock = clock
+        self._history = history
+        self._gates = gates
+        self._sizes = sizes
+        self._counts = counts
 
-    def series(self, segment_id: str, length: int, ending_at: str | None, deadline: Deadline) -> Series:
-        """Raises the `UpstreamError` or `DeadlineExceeded` that kept us from Braze if the cache has nothing either."""
-        key = _key(segment_id, length, ending_at)
-        cached = self._cached(key, deadline)
-        if cached is not None and self._clock() - cached.stored_at < self._fresh_seconds:
-            count("SegmentSizeCacheHits")
-            return Series(cached.value, cached.stored_at)
+    def sizes(self, segment_id: str, deadline: Deadline) -> Found[Series]:
+        """A segment's sizes of the last hundred days.
+
+        Raises the `UpstreamError`, `DeadlineExceeded` or `InProgress` that kept us from Braze if the cache has nothing
+        either; so do the others.
+        """
+        return self._sizes.read(_key("segment", segment_id), lambda: self._fetched(segment_id, deadline), deadline)
+
+    def sizes_between(self, segment_id: str, first: date, last: date, deadline: Deadline) -> Found[Series]:
+        """Sizes of the days from `first` to `last`, from history and, where that does not reach, from Braze."""
+        found = self.sizes(segment_id, deadline)
+        points = {point.time: point for point in found.value.points}
+        # A day later than it must be, for Braze's days may begin before those in UTC.
+        covered = today(found.as_of) - timedelta(days=LENGTH - 2)
+        if points and first < covered:
+            kept = (
+                self._in_time(deadline, lambda: self._history.sizes(segment_id, first.isoformat(), last.isoformat()))
+                or []
+            )
+            points = {point.time: point for point in kept} | points
+            if min(points) > first.isoformat():
+                older = self._older(segment_id, min(last, covered), deadline)
+                points = {point.time: point for point in older} | points
+        wanted = sorted(time for time in points if first.isoformat() <= time <= last.isoformat())
+        series = Series([points[time] for time in wanted], found.value.reason)
+        return Found(series, found.as_of, found.cached, found.reason)
+
+    def refresh(self, segment_id: str, deadline: Deadline) -> None:
+        """Asks Braze whatever the cache holds, and keeps the answer."""
+        as_of = self._cache.clock()
+        self._cache.put(_key("segment", segment_id), self._fetched(segment_id, deadline), as_of=as_of)
+
+    def segment_ids(self, deadline: Deadline) -> list[str]:
+        """Every segment of the workspace that Braze counts."""
+        return [segment_id for segment_id, tracked in self._listed(deadline).items() if tracked]
+
+    def event(self, event: str, segment_id: str, unit: SeriesUnit, deadline: Deadline) -> Found[Series]:
+        """How often an event happened in each of the last hundred hours or days."""
+
+        def ask(timeouts: Timeouts) -> list[Point]:
+            return self._braze.event_counts(event, unit=unit, length=LENGTH, segment_id=segment_id, timeouts=timeouts)
+
+        return self._counted(_key("event", event, segment_id, unit), ask, self._gates.others, deadline)
+
+    def purchases(self, measure: PurchaseMeasure, product: str, unit: SeriesUnit, deadline: Deadline) -> Found[Series]:
+        """How much of a product was bought in each of the last hundred hours or days."""
+
+        def ask(timeouts: Timeouts) -> list[Point]:
+            return self._braze.purchases(measure, product, unit=unit, length=LENGTH, timeouts=timeouts)
+
+        return self._counted(_key("product", product, measure, unit), ask, self._gates.purchases, deadline)
+
+    def _counted(
+        self, key: str, ask: Callable[[Timeouts], list[Point]], gate: Gate, deadline: Deadline
+    ) -> Found[Series]:
+        def fetched() -> Series:
+            points = _asked(ask, gate, deadline)
+            return Series(points, "" if points else "no_data")
+
+        return self._counts.read(key, fetched, deadline)
+
+    def _fetched(self, segment_id: str, deadline: Deadline) -> Series:
+        points = self._from_braze(segment_id, None, deadline)
+        return Series(points, "" if points else self._why_none(segment_id, deadline))
+
+    def _older(self, segment_id: str, last: date, deadline: Deadline) -> list[Point]:
+        """A hundred days up to one that is long past; none when Braze will not say."""
+        ending_at = last.isoformat()
+        key = _key("segment", segment_id, ending_at)
         try:
-            return self.fetch(segment_id, length, ending_at, deadline)
+            return self._sizes.read(
+                key, lambda: Series(self._from_braze(segment_id, ending_at, deadline)), deadline
+            ).value.points
         except BundleError as error:
-            logger.warning("segment size not fetched", segment_id=segment_id, code=error.code, detail=str(error))
-            count("SegmentSizeFetchesFailed")
-            if cached is None:
-                raise
-            return Series(cached.value, cached.stored_at, stale=True, reason=reason_of(error))
+            logger.warning("older sizes not fetched", code=error.code, detail=str(error))
+            return []
 
-    def fetch(self, segment_id: str, length: int, ending_at: str | None, deadline: Deadline) -> Series:
-        """Asks Braze and keeps the answer, whatever the cache holds."""
+    def _from_braze(self, segment_id: str, ending_at: str | None, deadline: Deadline) -> list[Point]:
+        def ask(timeouts: Timeouts) -> list[Point]:
+            return self._braze.segment_sizes(segment_id, length=LENGTH, ending_at=ending_at, timeouts=timeouts)
 
-        def ask() -> list[SegmentSize]:
-            left = deadline.remaining_seconds()
-            timeouts = Timeouts(min(_CONNECT_SECONDS, max(0.01, left)), left + _ABANDONED_SECONDS)
-            return self._braze.segment_sizes(segment_id, length=length, ending_at=ending_at, timeouts=timeouts)
+        points = _asked(ask, self._gates.others, deadline)
+        self._in_time(deadline, lambda: self._history.add(segment_id, points))
+        return points
 
-        sizes = within(deadline, lambda: repeated(ask, REPEATABLE, deadline))
+    def _why_none(self, segment_id: str, deadline: Deadline) -> str:
+        """Braze answers an empty series without a word; its list of segments tells the reasons apart."""
         try:
-            within(deadline.sooner(_CACHE_SECONDS), lambda: self._cache.put(_key(segment_id, length, ending_at), sizes))
-        except (StoreUnavailable, DeadlineExceeded) as error:
-            logger.warning("segment size not cached", code=error.code, detail=str(error))
-        return Series(sizes, self._clock())
+            tracked = self._listed(deadline).get(segment_id)
+        except BundleError:
+            return "no_data"
+        if tracked is None:
+            return "segment_archived"
+        return "no_data" if tracked else "analytics_off"
 
-    def _cached(self, key: str, deadline: Deadline) -> Entry[list[SegmentSize]] | None:
+    def _listed(self, deadline: Deadline) -> dict[str, bool]:
+        """Whether Braze counts it, for each segment that is not archived."""
+        listed: dict[str, bool] = {}
+        for page in counting():
+            segments = _asked(partial(self._braze.segments, page), self._gates.others, deadline)
+            if not segments:
+                break
+            listed |= {segment.id: segment.tracked for segment in segments}
+        return listed
+
+    def _in_time(self, deadline: Deadline, call: Callable[[], Result]) -> Result | None:
         try:
-            return within(deadline.sooner(_CACHE_SECONDS), lambda: self._cache.get(key))
+            return within(_for_store(deadline), call)
         except (StoreUnavailable, DeadlineExceeded) as error:
-            logger.warning("cache not read", code=error.code, detail=str(error))
+            count("HistoryUnavailable")
+            logger.warning("history not reached", code=error.code, detail=str(error))
             return None
+
+
+def _asked(ask: Callable[[Timeouts], Result], gate: Gate, deadline: Deadline) -> Result:
+    """Asks Braze unless the gate is shut, and shuts it for all when Braze says that it was too much."""
+    try:
+        wait = within(_for_store(deadline), lambda: gate.wait_seconds(urgent=True))
+    except DeadlineExceeded:
+        wait = 0.0  # a gate that does not say stands open
+    if wait > 0:
+        raise UpstreamThrottled("Braze", wait)
+
+    def once() -> Result:
+        left = deadline.remaining_seconds()
+        return ask(Timeouts(min(_CONNECT_SECONDS, max(0.01, left)), left + _ABANDONED_SECONDS))
+
+    try:
+        return within(deadline, lambda: repeated(once, REPEATABLE, deadline))
+    except UpstreamThrottled as error:
+        count("AnalyticsThrottled")
+        seconds = error.retry_after_seconds or _THROTTLED_SECONDS
+        with suppress(DeadlineExceeded):
+            within(_for_store(deadline), lambda: gate.shut(seconds, urgent_too=True))
+        raise
+
+
+def _for_store(deadline: Deadline) -> Deadline:
+    return deadline.sooner(deadline.remaining_seconds() * _STORE_SHARE)
 
 
 def reason_of(error: BundleError) -> str:
@@ -95,5 +231,21 @@ def reason_of(error: BundleError) -> str:
     return "segment_not_found" if isinstance(error, UpstreamRefused) else error.code
 
 
-def _key(segment_id: str, length: int, ending_at: str | None) -> str:
-    return f"segment#{segment_id}#{length}#{ending_at or ''}"
+def today(as_of: float) -> date:
+    """The day it was in UTC, by which Braze cuts its series."""
+    return datetime.fromtimestamp(as_of, UTC).date()
+
+
+def window_of(points: list[Point], length: int) -> tuple[list[Point], list[Point]]:
+    """The last `length` values and as many before them; of these none when there are not as many."""
+    before = points[-2 * length : -length]
+    return points[-length:], before if len(before) == length else []
+
+
+def day_before(day: str, days: int) -> str:
+    return (date.fromisoformat(day) - timedelta(days=days)).isoformat()
+
+
+def _key(kind: str, *parts: str) -> str:
+    """A key no two questions share, whatever characters an event's or a product's name has."""
+    return f"{kind}#{msgspec.json.encode(parts).decode()}"

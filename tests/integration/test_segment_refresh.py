@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from infra.local.simulators import BrazeSimulator
+from infra.local.simulators import BrazeSimulator, Status
+from segment_size.assembly import analytics
 from segment_size.endpoint import build
 from segment_size.refresh import build as build_refresh
+from segment_size.refresh import refresh
+from shared.deadline import Deadline
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context, Invoked, get
 
@@ -53,6 +56,52 @@ def test_a_segment_that_fails_stops_no_other(aws: Aws, handle: Invoked, braze: B
 
     assert size(handle, "segment-1")["ok"] is True
     assert braze.requests() == []
+
+
+def test_an_asterisk_means_every_segment_that_braze_counts_and_those_named_first(
+    aws: Aws, braze: BrazeSimulator
+) -> None:
+    for number in range(2, 13):
+        braze.add_segment(f"segment-{number}", analytics=number != 12)
+    braze.forget()
+
+    result = refreshed(aws, braze, "*, segment-7, segment-7")
+
+    asked = [request.query.split("=")[1].split("&")[0] for request in braze.requests() if "series" in request.path]
+    assert result["failed"] == {}
+    assert result["refreshed"] == len(asked) == len(set(asked))
+    assert asked[0] == "segment-7"
+    assert {f"segment-{number}" for number in range(1, 12)} <= set(asked)
+    assert "segment-12" not in asked
+
+
+def test_what_cannot_be_reached_in_time_is_reported(aws: Aws, braze: BrazeSimulator) -> None:
+    handle = build_refresh(aws.settings(BRAZE_REST_URL=braze.url, SEGMENT_IDS="segment-1"))
+
+    assert handle({}, Context(remaining_ms=5_000)) == {"refreshed": 0, "failed": {"segment-1": "deadline_exceeded"}}
+    assert braze.requests() == []
+
+
+def test_a_429_ends_the_asking_for_this_time(aws: Aws, braze: BrazeSimulator) -> None:
+    ids = ",".join(f"segment-{number}" for number in range(1, 13))
+    braze.faults.add("GET *", Status(429))
+
+    result = refreshed(aws, braze, ids)
+
+    assert set(result["failed"].values()) == {"upstream_throttled"}
+    assert len(result["failed"]) == 12
+    assert len(braze.requests()) < 12
+
+
+def test_calls_keep_to_twenty_a_second(aws: Aws, braze: BrazeSimulator) -> None:
+    ids = [f"segment-{number}" for number in range(1, 11)]
+    for segment_id in ids:
+        braze.add_segment(segment_id)
+    waits: list[float] = []
+
+    failed = refresh(analytics(aws.settings(BRAZE_REST_URL=braze.url)), ids, Deadline(20), sleep=waits.append)
+
+    assert (failed, waits) == ({}, [0.05] * 10)
 
 
 def test_without_segments_the_schedule_does_nothing(aws: Aws, braze: BrazeSimulator) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 
 import pytest
 
-from clients.braze import SegmentSize
-from infra.local.simulators import BrazeSimulator, Status
+from clients.braze import Point
+from infra.local.simulators import BrazeSimulator, Slow, Status
 from segment_size.endpoint import build
+from segment_size.series import Series
 from shared.cache import Cache
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Answered, Invoked, get
@@ -23,7 +25,14 @@ NOTHING = {
     "date": None,
     "previous_size": None,
     "change": None,
+    "change_text": "",
     "change_percent": None,
+    "trend": None,
+    "trend_days": 7,
+    "trend_size": None,
+    "trend_change": None,
+    "trend_change_text": "",
+    "trend_change_percent": None,
     "meets_min": False,
 }
 
@@ -47,13 +56,11 @@ def sized(braze: BrazeSimulator, *points: int, segment_id: str = "segment-1") ->
     braze.set_segment_sizes(segment_id, dict(zip(days, points, strict=True)))
 
 
-def remember(aws: Aws, *points: int, age: float, length: int = 2) -> None:
+def remember(aws: Aws, *points: int, age: float) -> None:
     """Puts sizes into the cache as they were `age` seconds ago."""
-    cache = Cache(aws.dynamodb, aws.table("cache"), list[SegmentSize], 604_800, lambda: time.time() - age)
-    cache.put(
-        f"segment#segment-1#{length}#",
-        [SegmentSize((TODAY + timedelta(days=at)).isoformat(), size) for at, size in enumerate(points)],
-    )
+    cache = Cache(aws.dynamodb, aws.table("cache"), Series, 604_800, lambda: time.time() - age)
+    sizes = [Point((TODAY + timedelta(days=at)).isoformat(), size) for at, size in enumerate(points)]
+    cache.put('segment#["segment-1"]', Series(sizes))
 
 
 def test_a_size_is_printed_with_its_change(handle: Invoked, braze: BrazeSimulator) -> None:
@@ -73,7 +80,14 @@ def test_a_size_is_printed_with_its_change(handle: Invoked, braze: BrazeSimulato
         "date": "",
         "previous_size": 12_000,
         "change": 345,
+        "change_text": "+345",
         "change_percent": 2.9,
+        "trend": None,
+        "trend_days": 7,
+        "trend_size": None,
+        "trend_change": None,
+        "trend_change_text": "",
+        "trend_change_percent": None,
         "meets_min": True,
     }
     assert len(answered.body["date"]) == 10
@@ -153,18 +167,157 @@ def test_without_a_size_the_answer_has_every_key_and_the_reason(
 
 
 @pytest.mark.parametrize("on_error", ["data", "retry"])
-def test_an_unknown_segment_is_final(handle: Invoked, on_error: str) -> None:
-    answered = short(handle, "nobody-knows", on_error=on_error)
-
-    assert (answered.status, answered.body["ok"], answered.body["reason"]) == (200, False, "segment_not_found")
-
-
-def test_a_segment_without_analytics_has_no_data(handle: Invoked, braze: BrazeSimulator) -> None:
+@pytest.mark.parametrize(
+    ("segment_id", "reason"),
+    [
+        ("nobody-knows", "segment_not_found"),
+        ("segment-silent", "analytics_off"),
+        ("segment-archived", "segment_archived"),
+        ("segment-new", "no_data"),
+    ],
+)
+def test_a_segment_without_sizes_says_why_and_is_final(
+    handle: Invoked, braze: BrazeSimulator, segment_id: str, reason: str, on_error: str
+) -> None:
     braze.add_segment("segment-silent", analytics=False)
+    braze.add_segment("segment-archived", archived=True)
+    braze.add_segment("segment-new")
+    braze.set_segment_sizes("segment-new", {})
 
-    answered = short(handle, "segment-silent")
+    answers = [short(handle, segment_id, on_error=on_error) for _ in range(2)]
 
-    assert (answered.status, answered.body["ok"], answered.body["reason"]) == (200, False, "no_data")
+    for answered in answers:
+        assert (answered.status, answered.body["ok"], answered.body["reason"]) == (200, False, reason)
+    assert sum("data_series" in request.path for request in braze.requests()) == 1
+
+
+def test_a_reason_that_braze_does_not_give_in_time_is_no_data(handle: Invoked, braze: BrazeSimulator) -> None:
+    braze.add_segment("segment-silent", analytics=False)
+    braze.faults.add("GET /segments/list", Status(500))
+
+    assert short(handle, "segment-silent").body["reason"] == "no_data"
+
+
+# --- trend and text ---------------------------------------------------------------------------------------------------
+
+
+def test_a_trend_is_told_over_as_many_days_as_asked(handle: Invoked, braze: BrazeSimulator) -> None:
+    sized(braze, 1_000, 1_100, 1_050, 1_500)
+
+    up, down, flat, none = (short(handle, days=days).body for days in ("3", "1", "2", "4"))
+
+    assert (up["trend"], up["trend_size"], up["trend_change"]) == ("up", 1_000, 500)
+    assert (up["trend_change_text"], up["trend_change_percent"]) == ("+500", 50.0)
+    assert (down["trend"], down["trend_change"]) == ("up", 450)
+    assert (flat["trend"], flat["trend_days"]) == ("up", 2)
+    assert (none["trend"], none["trend_change"]) == (None, None)
+    assert len(braze.requests()) == 1
+
+
+@pytest.mark.parametrize(("points", "trend"), [((5, 4), "down"), ((4, 4), "flat"), ((3, 4), "up")])
+def test_a_trend_has_a_direction(handle: Invoked, braze: BrazeSimulator, points: tuple[int, ...], trend: str) -> None:
+    sized(braze, *points)
+
+    assert short(handle, days="1").body["trend"] == trend
+
+
+def test_a_day_without_a_size_is_no_day_before(handle: Invoked, braze: BrazeSimulator) -> None:
+    today = date.today()
+    braze.set_segment_sizes("segment-1", {today: 9, today - timedelta(days=2): 7})
+
+    body = short(handle, days="2").body
+
+    assert (body["previous_size"], body["change"], body["trend_change"]) == (None, None, 2)
+
+
+@pytest.mark.parametrize(
+    ("culture", "size_text", "change_text"),
+    [
+        ("", "12,345", "-1,000"),
+        ("ko", "12,345", "-1,000"),
+        ("de-DE", "12.345", "-1.000"),
+        ("fr", "12\u202f345", "-1\u202f000"),
+        ("hi", "12,345", "-1,000"),
+        ("xx", "12,345", "-1,000"),
+    ],
+)
+def test_numbers_are_written_as_the_culture_does(
+    handle: Invoked, braze: BrazeSimulator, culture: str, size_text: str, change_text: str
+) -> None:
+    sized(braze, 13_345, 12_345)
+
+    body = short(handle, culture=culture).body
+
+    assert (body["size_text"], body["change_text"]) == (size_text, change_text)
+
+
+# --- several in one call ----------------------------------------------------------------------------------------------
+
+
+def test_several_sizes_come_in_one_answer_in_the_order_asked_for(handle: Invoked, braze: BrazeSimulator) -> None:
+    for number in (2, 3):
+        braze.add_segment(f"segment-{number}")
+        sized(braze, number * 100, segment_id=f"segment-{number}")
+    sized(braze, 50)
+
+    body = get(handle, "GET /segments/sizes", query={"ids": "segment-3,segment-1,segment-2", "min": "60"}).body
+
+    assert [(each["segment_id"], each["size"], each["meets_min"]) for each in body["segments"]] == [
+        ("segment-3", 300, True),
+        ("segment-1", 50, False),
+        ("segment-2", 200, True),
+    ]
+    assert (body["ok"], body["stale"], body["reason"], body["meets_min"]) == (True, False, None, False)
+    assert body["as_of"] == min(each["as_of"] for each in body["segments"])
+
+
+@pytest.mark.parametrize(("on_error", "status"), [("data", 200), ("retry", 503)])
+def test_one_size_that_fails_leaves_the_others(
+    handle: Invoked, braze: BrazeSimulator, on_error: str, status: int
+) -> None:
+    braze.add_segment("segment-2")
+    short(handle, "segment-2")
+    braze.faults.add("GET *", Status(500))
+
+    answered = get(handle, "GET /segments/sizes", query={"ids": "segment-1,segment-2", "on_error": on_error})
+
+    assert (answered.status, answered.body["ok"], answered.body["reason"]) == (status, False, "upstream_unavailable")
+    assert [each["ok"] for each in answered.body["segments"]] == [False, True]
+
+
+@pytest.mark.parametrize("ids", ["", ",", "a,,b", "a b", ",".join(f"s{number}" for number in range(21))])
+def test_a_list_of_ids_that_makes_no_sense_is_a_400(handle: Invoked, ids: str) -> None:
+    answered = get(handle, "GET /segments/sizes", query={"ids": ids})
+
+    assert (answered.status, answered.body["field"]) == (400, "ids")
+
+
+# --- one call for many ------------------------------------------------------------------------------------------------
+
+
+def test_many_environments_that_ask_at_once_cost_one_call(aws: Aws, braze: BrazeSimulator) -> None:
+    braze.faults.add("GET *", Slow(0.2))
+    environments = [build(aws.settings(BRAZE_REST_URL=braze.url)) for _ in range(8)]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(short, environments))
+
+    assert [answered.body["ok"] for answered in answers] == [True] * 8
+    assert len(braze.requests()) == 1
+
+
+def test_a_429_keeps_everybody_from_asking_until_brazes_reset(aws: Aws, handle: Invoked, braze: BrazeSimulator) -> None:
+    braze.add_segment("segment-2")
+    braze.faults.add("GET *", Status(429), times=1)
+    another = build(aws.settings(BRAZE_REST_URL=braze.url))
+
+    reasons = [short(each, name).body["reason"] for each in (handle, another) for name in ("segment-1", "segment-2")]
+
+    assert reasons == ["upstream_throttled"] * 4
+    assert len(braze.requests()) == 1
+
+
+# --- what is wrong with a request -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -176,6 +329,9 @@ def test_a_segment_without_analytics_has_no_data(handle: Invoked, braze: BrazeSi
         ("s" * 65, {}, "segment_id"),
         ("segment-1", {"min": "-1"}, "min"),
         ("segment-1", {"min": "many"}, "min"),
+        ("segment-1", {"days": "0"}, "days"),
+        ("segment-1", {"days": "1001"}, "days"),
+        ("segment-1", {"culture": "english"}, "culture"),
         ("segment-1", {"on_error": "x"}, "on_error"),
         ("segment-1", {"size": "1"}, "size"),
     ],
@@ -201,27 +357,71 @@ def test_the_vendor_dialect_answers_in_brazes_shape(handle: Invoked, braze: Braz
     }
 
 
-def test_a_series_ends_where_it_was_asked_to(handle: Invoked, braze: BrazeSimulator) -> None:
-    braze.set_segment_sizes("segment-1", {date(2026, 11, 1): 5, date(2026, 11, 2): 6})
+@pytest.mark.parametrize(
+    ("query", "days"),
+    [
+        ({"length": "2"}, (-1, 0)),
+        ({"length": "1", "ending_at": "-1"}, (-1,)),
+        ({"starting_at": "-2"}, (-2, -1, 0)),
+        ({"starting_at": "-3", "ending_at": "-2"}, (-3, -2)),
+        ({"starting_at": "-1", "ending_at": "-1", "length": "1"}, (-1,)),
+        ({"starting_at": "-3", "ending_at": "0", "length": "2"}, (-1, 0)),
+        ({"starting_at": "-1", "ending_at": "0", "length": "4"}, (-1, 0)),
+    ],
+)
+def test_a_series_begins_and_ends_where_it_was_asked_to_at_the_cost_of_one_call(
+    handle: Invoked, braze: BrazeSimulator, query: dict[str, str], days: tuple[int, ...]
+) -> None:
+    sized(braze, 40, 30, 20, 10)
+    today = date.today()
+    dated = {
+        name: (today + timedelta(days=int(value))).isoformat() if name != "length" else value
+        for name, value in query.items()
+    }
 
-    answered = vendor(handle, length="1", ending_at="2026-11-01T23:59:59Z")
+    answers = [get(handle, "GET /segments/data_series", query={"segment_id": "segment-1", **dated}) for _ in range(2)]
 
-    assert answered.body["data"] == [{"time": "2026-11-01", "size": 5}]
-    assert braze.requests()[0].query == "segment_id=segment-1&length=1&ending_at=2026-11-01T23%3A59%3A59Z"
+    wanted = [{"time": (today + timedelta(days=day)).isoformat(), "size": 10 - 10 * day} for day in days]
+    assert [answered.body for answered in answers] == [{"message": "success", "data": wanted}] * 2
+    assert len(braze.requests()) == 1
 
 
-def test_series_of_other_lengths_and_ends_are_other_cache_entries(handle: Invoked, braze: BrazeSimulator) -> None:
-    for query in ({"length": "1"}, {"length": "2"}, {"ending_at": "2026-11-01"}, {"length": "1"}):
-        vendor(handle, **query)
+@pytest.mark.parametrize(
+    ("ending_at", "last"),
+    [
+        ("{day}T23:59:59Z", 0),
+        ("{day} 23:59", 0),
+        ("{day}T23:59:59-5:00", 1),
+        ("{day}T23:59:59.5-0500", 1),
+        ("{day}T00:30:00+05:00", -1),
+        ("{day}T00:30:00 05:00", -1),
+    ],
+)
+def test_an_end_in_another_zone_is_the_day_in_utc(handle: Invoked, ending_at: str, last: int) -> None:
+    day = date.today() - timedelta(days=5)
 
-    assert len(braze.requests()) == 3
+    answered = vendor(handle, length="1", ending_at=ending_at.format(day=day))
+
+    assert [point["time"] for point in answered.body["data"]] == [(day + timedelta(days=last)).isoformat()]
+
+
+def test_one_call_serves_every_length_and_both_dialects(handle: Invoked, braze: BrazeSimulator) -> None:
+    for length in ("1", "7", "97"):
+        assert len(vendor(handle, length=length).body["data"]) == int(length)
+    short(handle, days="30")
+
+    assert len(braze.requests()) == 1
 
 
 @pytest.mark.parametrize(
     ("query", "field"),
     [
         ({"length": "0"}, "length"),
-        ({"length": "101"}, "length"),
+        ({"length": "1001"}, "length"),
+        ({"ending_at": "2026-13-01"}, "ending_at"),
+        ({"ending_at": "2026-11-22T25:00"}, "ending_at"),
+        ({"ending_at": "2026-11-22T10:00 99:00"}, "ending_at"),
+        ({"starting_at": "2026-11-22", "ending_at": "2026-11-21"}, "starting_at"),
         ({"length": "x"}, "length"),
         ({"segment_id": "a b"}, "segment_id"),
         ({"ending_at": "yesterday"}, "ending_at"),
@@ -263,7 +463,7 @@ def test_a_failure_of_the_vendor_dialect_is_a_message_and_no_data(
     assert (answered.status, answered.body) == (200, {"message": message, "data": []})
 
 
-@pytest.mark.parametrize("operation", ["GetItem", "PutItem"])
+@pytest.mark.parametrize("operation", ["GetItem", "UpdateItem"])
 def test_a_cache_that_fails_costs_a_call_and_not_the_answer(
     aws: Aws, faulty_aws: FaultyAws, braze: BrazeSimulator, operation: str
 ) -> None:

@@ -111,6 +111,13 @@ class Aws:
                     "SEGMENT_SIZE_STALE_SECONDS": "604800",
                     "READ_BUDGET_MILLISECONDS": "1500",
                     "WALLET_DEFAULT_CULTURE": "en-US",
+                    "READ_COLD_BUDGET_MILLISECONDS": "1500",
+                    "WALLET_FRESH_SECONDS": "60",
+                    "WALLET_STALE_SECONDS": "3600",
+                    "WALLET_UNKNOWN_SECONDS": "30",
+                    "SESSIONM_MAX_CONCURRENT_CALLS": "100",
+                    "CONNECT_OPERATIONS": "/incentives/api/1.0/user_points/*",
+                    "RETRY_ANSWERS_PER_MINUTE": "1400",
                     **changed,
                 }
             )
@@ -125,7 +132,7 @@ class Aws:
     def table(self, which: str) -> str:
         name = f"{self.name}-{which}"
         if self._is_new(name):
-            keys = ["import_id", "item"] if which == "imports" else ["id"]
+            keys = {"imports": ["import_id", "item"], "history": ["segment_id", "day"]}.get(which, ["id"])
             kinds: list[Literal["HASH", "RANGE"]] = ["HASH", "RANGE"]
             self.dynamodb.create_table(
                 TableName=name,

@@ -1,0 +1,119 @@
+"""What a message is told: a flat object with stable keys, numbers as numbers and again as text, and failures as data.
+
+Every key is there in every answer, for Liquid tells a missing key from nothing at all. What cannot be known is null, or
+blank where text is expected.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from clients.braze import Point
+from segment_size.series import Series, day_before, window_of
+from segment_size.words import change_text, number_text
+from shared.flight import Found
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What all answers have in common: the least number worth showing, and the language of numbers."""
+
+    least: float | None
+    culture: str
+    decimals: int = 0
+
+
+def size_answer(
+    segment_id: str, wish: Wish, days: int, found: Found[Series] | None, reason: str = ""
+) -> dict[str, Any]:
+    """The latest size, the day before, and the trend since `days` days before."""
+    points = found.value.points if found else []
+    by_day = {point.time: point.value for point in points}
+    latest = points[-1] if points else None
+    size = latest.value if latest else None
+    previous = by_day.get(day_before(latest.time, 1)) if latest else None
+    then = by_day.get(day_before(latest.time, days)) if latest else None
+    trend = _change(size, then, wish)
+    return {
+        **_standing(found, reason),
+        "segment_id": segment_id,
+        "size": _whole(size),
+        "size_text": "" if size is None else number_text(size, wish.culture),
+        "date": latest.time if latest else None,
+        "previous_size": _whole(previous),
+        **_change(size, previous, wish),
+        "trend": _direction(size, then),
+        "trend_days": days,
+        "trend_size": _whole(then),
+        "trend_change": trend["change"],
+        "trend_change_text": trend["change_text"],
+        "trend_change_percent": trend["change_percent"],
+        "meets_min": _meets(size, wish),
+    }
+
+
+def count_answer(
+    name: str, named: dict[str, Any], wish: Wish, length: int, found: Found[Series] | None, reason: str = ""
+) -> dict[str, Any]:
+    """The sum of the last `length` hours or days under `name`, and that of as many before; `named` says of what."""
+    points = found.value.points if found else []
+    current, before = window_of(points, length)
+    total = _sum(current, wish.decimals)
+    previous = _sum(before, wish.decimals)
+    return {
+        **_standing(found, reason),
+        **named,
+        name: total,
+        f"{name}_text": "" if total is None else number_text(total, wish.culture, wish.decimals),
+        "since": current[0].time if current else None,
+        "until": current[-1].time if current else None,
+        f"previous_{name}": previous,
+        **_change(total, previous, wish),
+        "meets_min": _meets(total, wish),
+    }
+
+
+def _standing(found: Found[Series] | None, reason: str) -> dict[str, Any]:
+    """`reason` is why there is nothing, or why it is stale."""
+    why = reason or (found.value.reason or found.reason if found else "")
+    return {
+        "ok": bool(found and found.value.points),
+        "stale": found is not None and found.stale,
+        "reason": why or None,
+        "as_of": datetime.fromtimestamp(found.as_of, UTC).isoformat(timespec="seconds") if found else None,
+    }
+
+
+def _change(now: float | None, then: float | None, wish: Wish) -> dict[str, Any]:
+    """The difference, with its sign in the text; null and blank where one of the two is not known."""
+    if now is None or then is None:
+        return {"change": None, "change_text": "", "change_percent": None}
+    change = round(now - then, wish.decimals)
+    return {
+        "change": change if wish.decimals else int(change),
+        "change_text": change_text(change, wish.culture, wish.decimals),
+        "change_percent": round(100 * change / then, 1) if then else None,
+    }
+
+
+def _direction(now: float | None, then: float | None) -> str | None:
+    if now is None or then is None:
+        return None
+    return "flat" if now == then else "up" if now > then else "down"
+
+
+def _meets(value: float | None, wish: Wish) -> bool:
+    return value is not None and value >= (wish.least or 0)
+
+
+def _sum(points: list[Point], decimals: int) -> float | int | None:
+    if not points:
+        return None
+    total = sum(point.value for point in points)
+    return round(total, decimals) if decimals else int(total)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

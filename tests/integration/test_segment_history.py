@@ -1,0 +1,143 @@
+"""Sizes from before the hundred days that Braze tells."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from clients.braze import Point
+from infra.local.simulators import BrazeSimulator, Status
+from segment_size.endpoint import build
+from segment_size.history import History
+from tests.integration.support.aws import Aws
+from tests.integration.support.events import Invoked, get
+from tests.integration.support.faulty_aws import FaultyAws
+
+TODAY = date.today()
+
+
+@pytest.fixture
+def handle(aws: Aws, braze: BrazeSimulator) -> Invoked:
+    return build(aws.settings(BRAZE_REST_URL=braze.url))
+
+
+def day(back: int) -> str:
+    return (TODAY - timedelta(days=back)).isoformat()
+
+
+def note(aws: Aws, *days_ago: int) -> None:
+    """Notes a size for each of these days; it is how long ago the day was."""
+    History(aws.dynamodb, aws.table("history")).add("segment-1", [Point(day(back), back) for back in days_ago])
+
+
+def noted(aws: Aws, segment_id: str = "segment-1") -> list[Point]:
+    return History(aws.dynamodb, aws.table("history")).sizes(segment_id, "2000-01-01", "2099-12-31")
+
+
+def size(handle: Invoked, **query: str) -> Any:
+    return get(handle, "GET /segments/{segment_id}/size", path={"segment_id": "segment-1"}, query=query).body
+
+
+def series(handle: Invoked, **query: str) -> Any:
+    return get(handle, "GET /segments/data_series", query={"segment_id": "segment-1", **query}).body["data"]
+
+
+def test_what_braze_says_is_noted_day_by_day(aws: Aws, handle: Invoked, braze: BrazeSimulator) -> None:
+    braze.set_segment_sizes("segment-1", {TODAY: 9, TODAY - timedelta(days=1): 7})
+
+    size(handle)
+
+    assert noted(aws) == [Point(day(1), 7), Point(day(0), 9)]
+
+
+def test_a_day_is_never_lost_and_takes_the_newer_number(aws: Aws) -> None:
+    history = History(aws.dynamodb, aws.table("history"))
+
+    history.add("segment-1", [Point("2026-01-01", 1), Point("2026-01-02", 2)])
+    history.add("segment-1", [Point("2026-01-02", 20), Point("2026-01-03", 3)])
+    history.add("segment-1", [])
+
+    assert noted(aws) == [Point("2026-01-01", 1), Point("2026-01-02", 20), Point("2026-01-03", 3)]
+    assert noted(aws, "segment-2") == []
+
+
+def test_only_the_last_days_are_written_again_once_the_others_are_there(
+    aws: Aws,
+) -> None:
+    history = History(aws.dynamodb, aws.table("history"))
+    first = [Point(f"2026-01-{day:02}", day) for day in range(1, 7)]
+    history.add("segment-1", first)
+
+    history.add("segment-1", [Point(size.time, 10 * size.value) for size in first])
+
+    assert [size.value for size in noted(aws)] == [1, 2, 3, 40, 50, 60]
+
+
+def test_a_series_goes_back_further_than_braze_does(aws: Aws, handle: Invoked, braze: BrazeSimulator) -> None:
+    note(aws, 301, 300, 150, 2)
+    braze.set_segment_sizes("segment-1", {TODAY - timedelta(days=back): 10 * back for back in range(3)})
+
+    data = series(handle, starting_at=day(300))
+
+    assert [point["size"] for point in data] == [300, 150, 20, 10, 0]
+    assert len(braze.requests()) == 1
+
+
+def test_a_trend_over_a_year_comes_from_history(aws: Aws, handle: Invoked) -> None:
+    note(aws, 368, 365)
+
+    body = size(handle, days="365")
+
+    assert (body["trend_size"], body["trend"]) == (365, "up")
+
+
+def test_what_history_has_not_is_asked_for_once(handle: Invoked, braze: BrazeSimulator) -> None:
+    for _ in range(2):
+        data = series(handle, length="3", ending_at=day(200))
+        assert [point["time"] for point in data] == [day(202), day(201), day(200)]
+
+    assert [request.query.split("&")[2:] for request in braze.requests()] == [[], [f"ending_at={day(200)}"]]
+
+
+def test_without_history_and_with_a_braze_that_fails_the_known_days_are_given(
+    handle: Invoked, braze: BrazeSimulator
+) -> None:
+    size(handle)
+    braze.faults.add("GET *", Status(500))
+
+    data = series(handle, starting_at=day(150))
+
+    assert [data[0]["time"], data[-1]["time"]] == [day(99), day(0)]
+
+
+@pytest.mark.parametrize("operation", ["GetItem", "UpdateItem", "BatchWriteItem", "Query"])
+def test_a_history_that_fails_does_not_cost_the_answer(
+    aws: Aws, faulty_aws: FaultyAws, braze: BrazeSimulator, operation: str
+) -> None:
+    faulty_aws.refuse(operation)
+    handle = build(aws.settings(BRAZE_REST_URL=braze.url))
+
+    assert len(series(handle, length="120")) == 120
+    assert size(handle)["ok"] is True
+
+
+def test_a_series_longer_than_may_be_asked_for_is_cut(aws: Aws, handle: Invoked) -> None:
+    note(aws, 1_100, 999)
+
+    assert series(handle, starting_at=day(1_100))[0]["time"] == day(999)
+
+
+def test_what_dynamodb_did_not_take_is_written_the_next_time(
+    aws: Aws, faulty_aws: FaultyAws, braze: BrazeSimulator
+) -> None:
+    handle = build(aws.settings(BRAZE_REST_URL=braze.url, SEGMENT_SIZE_FRESH_SECONDS="0"))
+    faulty_aws.answer("BatchWriteItem", lambda _: (200, {}, b'{"UnprocessedItems":{"some-table":[]}}'))
+    size(handle)
+    assert noted(aws) == []
+    faulty_aws.heal()
+
+    size(handle)
+
+    assert len(noted(aws)) == 100
