@@ -1,0 +1,49 @@
+"""Threads that wait, and the one that decides."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from shared.errors import BundleError, StoreUnavailable
+from tag_import.crew import Crew
+
+
+def test_work_is_done_beside_and_followed_up_here() -> None:
+    followed_up: list[tuple[object, int]] = []
+    together = threading.Barrier(3)
+    with Crew() as crew:
+        for number in range(3):
+            crew.start(
+                lambda number=number: (together.wait(5), number)[1],
+                lambda result: followed_up.append((result, threading.get_ident())),
+            )
+        while crew.under_way:
+            crew.go_on(5)
+
+    assert {result for result, _ in followed_up} == {0, 1, 2}
+    assert {thread for _, thread in followed_up} == {threading.get_ident()}
+
+
+def test_an_error_of_ours_is_a_result_and_any_other_is_raised() -> None:
+    results: list[object] = []
+    with Crew() as crew:
+
+        def unavailable() -> None:
+            raise StoreUnavailable("no table")
+
+        crew.start(unavailable, results.append)
+        crew.go_on(5)
+        assert isinstance(results[0], BundleError)
+
+        crew.start(lambda: 1 // 0, results.append)
+        with pytest.raises(ZeroDivisionError):
+            crew.go_on(5)
+    assert (len(results), crew.under_way) == (1, 0)
+
+
+def test_waiting_ends_when_nothing_comes() -> None:
+    with Crew() as crew:
+        crew.go_on(0.01)
+        assert crew.under_way == 0
