@@ -203,12 +203,10 @@ class Jobs:
     def lease(self, job: Job, seconds: float, holder: str) -> Job:
         """Takes the job in hand for so long; saving it with another `lease_until` prolongs or ends that.
 
-        Raises `InProgress`, with the time left, while another message's worker has it. The same message may take it
-        again: it was hidden for as long as its worker lived.
+        Raises `InProgress` while another message's worker has it. The same message may take it again: it was hidden for
+        as long as its worker lived.
         """
         now = self.clock()
         if job.lease_until > now and job.lease_holder != holder:
-            error = InProgress("another worker has this import in hand")
-            error.retry_after_seconds = job.lease_until - now
-            raise error
+            raise InProgress("another worker has this import in hand")
         return self.save(msgspec.structs.replace(job, lease_until=now + seconds, lease_holder=holder))

@@ -23,11 +23,11 @@ from shared import aws
 from shared.aws import store
 from shared.config import Settings
 from shared.deadline import Deadline
-from shared.errors import BundleError, InvalidInput, StoreUnavailable
+from shared.errors import BundleError, InProgress, InvalidInput, StoreUnavailable
 from shared.observability import flush, logger
 from shared.queues import Message, Queue, Staying, batch_response, body_of, messages_of
 from tag_import.finish import Finisher
-from tag_import.jobs import Job, Jobs, JobState, Later, Options, Outdated, Source
+from tag_import.jobs import Job, Jobs, JobState, Later, Options, Source
 from tag_import.formats import options_of
 from tag_import.reading import Reader
 from tag_import.segment_export import Exporter, scheduled_job
@@ -96,11 +96,10 @@ class Worker:
                 return None
             except StoreUnavailable as error:
                 return _postponed(message, error)
-        except Outdated as error:
+        except InProgress as error:  # the job is another worker's
             return _postponed(message, error)
         except BundleError as error:
-            if not error.retry_after_seconds:  # else another worker has it
-                self._release(job.import_id)
+            self._release(job.import_id)
             return _postponed(message, error)
 
     def _go_on(self, job: Job, message: Message, deadline: Deadline) -> None:

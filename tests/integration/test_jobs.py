@@ -58,9 +58,8 @@ def test_who_looked_before_another_wrote_may_not_write(aws: Aws) -> None:
 def test_a_leased_job_is_left_alone_until_the_lease_ends(aws: Aws) -> None:
     leased = jobs_of(aws).lease(jobs_of(aws).save(JOB), 120, "message-1")
 
-    with pytest.raises(InProgress) as caught:
+    with pytest.raises(InProgress):
         jobs_of(aws, NOW + 20).lease(leased, 120, "message-2")
-    assert caught.value.retry_after_seconds == 100
     assert jobs_of(aws, NOW + 121).lease(leased, 60, "message-2").lease_until == NOW + 181
 
 
