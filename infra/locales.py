@@ -1,4 +1,4 @@
-"""Writes functions/wallet_proxy/locales.json, how each culture writes dates and numbers: `python -m infra.locales`.
+"""Writes functions/shared/locales.json, how each culture writes dates and numbers: `python -m infra.locales`.
 
 The source is Unicode's CLDR as Babel holds it. Babel itself is not shipped: it weighs 31 MB, takes a tenth of a second
 to import and a fortieth to read one culture, and all that a wallet needs of it is this table. To be run after an update
@@ -17,7 +17,7 @@ from babel import Locale, UnknownLocaleError
 from babel.localedata import locale_identifiers
 from babel.numbers import parse_pattern
 
-TABLE = Path(__file__).resolve().parent.parent / "functions" / "wallet_proxy" / "locales.json"
+TABLE = Path(__file__).resolve().parent.parent / "functions" / "shared" / "locales.json"
 
 # A part of a CLDR date pattern: a run of one letter, or quoted words. What it becomes in ours; `{{month}}` is a name.
 _PART = re.compile(r"'(?P<words>[^']*)'|(?P<letters>([A-Za-z])\3*)")

@@ -26,7 +26,7 @@ from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import count, logger
 from shared.retries import REPEATABLE, repeated
 from shared.validation import convert
-from wallet_proxy.cultures import culture_of
+from shared.cultures import culture_of
 from wallet_proxy.wallet import MAX_OFFERS_BYTES, OFFER_FIELDS, empty_wallet, wallet_of
 
 # Time kept for shaping and for the way back to Braze.

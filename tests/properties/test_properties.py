@@ -14,7 +14,7 @@ from clients.transport import path_of, retry_after_seconds
 from shared.errors import InvalidInput
 from shared.queues import LONGEST_DELAY_SECONDS, delay_seconds
 from trigger_relay.fields import in_snake_case, parse, snake_case
-from wallet_proxy.cultures import culture_of
+from shared.cultures import culture_of
 
 NOW = 1_795_000_000.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wallet_proxy.cultures import culture_of
+from shared.cultures import culture_of
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from babel.dates import format_date
 from babel.numbers import format_decimal
 
 from infra.locales import TABLE, text
-from wallet_proxy.cultures import culture_of
-from wallet_proxy.locales import date_text, form_of, number_text
+from shared.cultures import culture_of
+from shared.locales import date_text, form_of, number_text
 
 DAYS = [date(2026, 1, 5), date(2026, 11, 22)]
 NUMBERS = [0, 7, 999, 1_000, 12_345, 1_234_567, 1234.5, 0.125, -1_500]

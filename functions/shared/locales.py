@@ -54,15 +54,15 @@ def date_text(day: date, form: Form) -> str:
     )
 
 
-def number_text(value: float, form: Form) -> str:
-    """As in "1,234.5" or "1.234,5", with at most three decimals."""
-    whole, _, decimals = f"{abs(Decimal(str(value))):.3f}".partition(".")
-    decimals = decimals.rstrip("0")
+def number_text(value: float, form: Form, decimals: int | None = None) -> str:
+    """As in "1,234.5" or "1.234,5", with that many decimals, or else as many as it has and at most three."""
+    whole, _, fraction = f"{abs(Decimal(str(value))):.{3 if decimals is None else decimals}f}".partition(".")
+    fraction = fraction.rstrip("0") if decimals is None else fraction
     last, before = form.sizes
     groups = [whole[-last:]]
     rest = whole[:-last]
     while rest:
         groups.insert(0, rest[-before:])
         rest = rest[:-before]
-    text = form.group.join(groups) + (form.decimal + decimals if decimals else "")
+    text = form.group.join(groups) + (form.decimal + fraction if fraction else "")
     return "-" + text if value < 0 and text.strip("0" + form.decimal) else text
