@@ -32,16 +32,27 @@ _RESERVED = frozenset({"time", "event_name"})
 _EPOCH_SECONDS = range(10**9, 10**10)
 
 
+_NOTHING = msgspec.Raw(b"{}")
+
+
 class Track(msgspec.Struct, frozen=True, omit_defaults=True):
     """One message of TrackQueue: at most one event object and one attributes object of users/track, for one member."""
 
     id: str
-    event: msgspec.Raw | None = None
-    attributes: msgspec.Raw | None = None
+    event: msgspec.Raw = _NOTHING
+    attributes: msgspec.Raw = _NOTHING
+
+    @property
+    def events(self) -> list[msgspec.Raw]:
+        return [self.event] if bytes(self.event) != b"{}" else []
+
+    @property
+    def attribute_objects(self) -> list[msgspec.Raw]:
+        return [self.attributes] if bytes(self.attributes) != b"{}" else []
 
     @property
     def objects(self) -> int:
-        return (self.event is not None) + (self.attributes is not None)
+        return len(self.events) + len(self.attribute_objects)
 
 
 class Tracker:
@@ -91,12 +102,12 @@ def track_of(recipient: Recipient, shared: bytes, accepted_at: float, rules: Rul
         for attribute, field in rule.attributes.items()
         if (value := time if field == EVENT_TIME else value_of(fields, field)) is not None
     }
-    event = {**member, "name": rule.event, "time": time} if rule.event else None
-    if event is not None and (properties := _properties(rule, fields)):
+    event: dict[str, Any] = {**member, "name": rule.event, "time": time} if rule.event else {}
+    if event and (properties := _properties(rule, fields)):
         event["properties"] = properties
-    if event is None and not attributes:
+    if not event and not attributes:
         return None
-    return Track("", _raw(event), _raw({**member, **attributes} if attributes else None))
+    return Track("", _raw(event), _raw({**member, **attributes} if attributes else {}))
 
 
 def event_name_in(fields: Mapping[str, Any]) -> str:
@@ -141,5 +152,5 @@ def _written(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def _raw(value: Mapping[str, Any] | None) -> msgspec.Raw | None:
-    return None if value is None else msgspec.Raw(msgspec.json.encode(value))
+def _raw(value: Mapping[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))

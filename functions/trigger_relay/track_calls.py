@@ -53,7 +53,7 @@ def planned(tracks: Iterable[Track]) -> list[list[Track]]:
     calls: list[list[Track]] = []
     objects = size_bytes = 0
     for track in tracks:
-        track_bytes = sum(len(part) + 1 for part in (track.event, track.attributes) if part is not None)
+        track_bytes = len(bytes(track.event)) + len(bytes(track.attributes)) + 2
         if not calls or objects + track.objects > MAX_OBJECTS or size_bytes + track_bytes > MAX_BODY_BYTES:
             calls.append([])
             objects = size_bytes = 0
@@ -65,8 +65,8 @@ def planned(tracks: Iterable[Track]) -> list[list[Track]]:
 
 def body_of(tracks: Sequence[Track]) -> bytes:
     """The request body of users/track, as JSON."""
-    attributes = [track.attributes for track in tracks if track.attributes is not None]
-    events = [track.event for track in tracks if track.event is not None]
+    attributes = [each for track in tracks for each in track.attribute_objects]
+    events = [each for track in tracks for each in track.events]
     return msgspec.json.encode(
         ({"attributes": attributes} if attributes else {}) | ({"events": events} if events else {})
     )
@@ -149,8 +149,8 @@ class TrackCourier:
 def _settled(tracks: Sequence[Track], skipped: Sequence[Skipped]) -> dict[str, Outcome]:
     """A track of which Braze left out everything has failed; one of which it took a part is sent, and says so."""
     owners = {
-        "attributes": [track.id for track in tracks if track.attributes is not None],
-        "events": [track.id for track in tracks if track.event is not None],
+        "attributes": [track.id for track in tracks if track.attribute_objects],
+        "events": [track.id for track in tracks if track.events],
     }
     left_out: dict[str, list[Skipped]] = {}
     for each in skipped:

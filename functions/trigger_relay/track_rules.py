@@ -15,7 +15,6 @@ objects.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,10 +49,14 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rules:
-    """The rules that are switched on."""
+    """The rules that are switched on. Raises `ConfigurationError` when two are for the same event."""
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:
-        self._rules = rules
+        self._by_event_name: dict[str, Rule] = {}
+        for name, rule in rules.items():
+            for event_name in rule.names or [name]:
+                if self._by_event_name.setdefault(event_name, rule) is not rule:
+                    raise ConfigurationError(f"two rules of TrackedEvents are for the event {event_name}")
 
     @classmethod
     def of(cls, switched_on: Sequence[str], table: Path = PACKAGED) -> Rules:
@@ -69,20 +72,11 @@ class Rules:
         return cls({name: rules[name] for name in switched_on})
 
     def __bool__(self) -> bool:
-        return bool(self._rules)
+        return bool(self._by_event_name)
 
     def find(self, event_name: str) -> Rule | None:
         """The rule for an event by SessionM's name for it, in snake_case."""
         return self._by_event_name.get(event_name)
-
-    @cached_property
-    def _by_event_name(self) -> dict[str, Rule]:
-        by_event_name: dict[str, Rule] = {}
-        for name, rule in self._rules.items():
-            for event_name in rule.names or [name]:
-                if by_event_name.setdefault(event_name, rule) is not rule:
-                    raise ConfigurationError(f"two rules of TrackedEvents are for the event {event_name}")
-        return by_event_name
 
 
 def value_of(fields: Mapping[str, Any], name: str) -> Any:
