@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from shared.aws import store
 from shared.errors import InProgress, StoreUnavailable
@@ -126,10 +127,12 @@ class Ledger:
         An entry never entered is entered. Raises `InProgress` while another worker's lease runs. `lease_seconds` must
         exceed the time a worker may still live.
         """
+        token = uuid4().hex
         with store("ledger"):
             try:
                 self._client.update_item(
-                    **self._updates.claiming(entry_id, lease_seconds), ReturnValuesOnConditionCheckFailure="ALL_OLD"
+                    **self._updates.claiming(entry_id, lease_seconds, token),
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
                 return None
             except self._client.exceptions.ConditionalCheckFailedException as error:
@@ -169,6 +172,7 @@ class Ledger:
     ) -> None:
         """Claims those that can be; the transaction is tried again without those that cannot, then one by one."""
         waiting = list(entry_ids)
+        token = uuid4().hex
         for _ in range(2):
             refused: dict[str, Any] = {}
             with store("ledger"):
@@ -176,7 +180,7 @@ class Ledger:
                     updates = [
                         {
                             "Update": {
-                                **self._updates.claiming(entry_id, lease_seconds),
+                                **self._updates.claiming(entry_id, lease_seconds, token),
                                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                             }
                         }

@@ -34,18 +34,21 @@ class Updates:
         self._table = table
         self._clock = clock
 
-    def claiming(self, entry_id: str, lease_seconds: float) -> dict[str, Any]:
+    def claiming(self, entry_id: str, lease_seconds: float, token: str) -> dict[str, Any]:
+        """A claim that may be made again with the same `token`: the answer to the first may have been lost."""
         now = self._clock()
         return {
             "TableName": self._table,
             "Key": key_of(entry_id),
-            "UpdateExpression": "SET #state = :sending, lease_until = :lease, expires_at = :expiry,"
-            " entered_at = if_not_exists(entered_at, :now)",
-            "ConditionExpression": "attribute_not_exists(id) OR #state = :queued",
+            "UpdateExpression": "SET #state = :sending, lease_until = :lease, claimed_by = :token,"
+            " expires_at = :expiry, entered_at = if_not_exists(entered_at, :now)",
+            "ConditionExpression": "attribute_not_exists(id) OR #state = :queued"
+            " OR (#state = :sending AND claimed_by = :token)",
             "ExpressionAttributeNames": {"#state": "state"},
             "ExpressionAttributeValues": {
                 ":sending": {"S": State.SENDING.value},
                 ":queued": {"S": State.QUEUED.value},
+                ":token": {"S": token},
                 ":lease": {"N": f"{now + lease_seconds:.3f}"},
                 ":expiry": self.expiry(),
                 ":now": {"N": str(int(now))},
@@ -57,7 +60,9 @@ class Updates:
         if outcome.state is State.UNKNOWN and payload_of is not None:
             facts |= {"payload": payload_of(entry_id), UNRESOLVED: "yes"}
         # Also what an earlier attempt left, before an operator had it sent again.
-        gone = [name for name in (*_OUTCOME_FIELDS, "lease_until", "payload", UNRESOLVED) if name not in facts]
+        gone = [
+            name for name in (*_OUTCOME_FIELDS, "lease_until", "claimed_by", "payload", UNRESOLVED) if name not in facts
+        ]
         return {
             "TableName": self._table,
             "Key": key_of(entry_id),
@@ -76,7 +81,7 @@ class Updates:
         return {
             "TableName": self._table,
             "Key": key_of(entry_id),
-            "UpdateExpression": "SET #state = :queued REMOVE lease_until",
+            "UpdateExpression": "SET #state = :queued REMOVE lease_until, claimed_by",
             "ExpressionAttributeNames": {"#state": "state"},
             "ExpressionAttributeValues": {":queued": {"S": State.QUEUED.value}},
         }

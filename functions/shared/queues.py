@@ -71,9 +71,15 @@ class Queue:
         One whose delay cannot be set comes back after the queue's own visibility time-out, so nothing is raised.
         """
         for each in staying:
-            growing = delay_seconds(each.message.receive_count, self._jitter())
-            delay = min(max(growing, ceil(each.wait_seconds)), LONGEST_DELAY_SECONDS)
-            self._hide(each.message, delay)
+            self._hide(each.message, self._delay(each))
+
+    def postpone_together(self, staying: Iterable[Staying]) -> None:
+        """The same for many at a time."""
+        self._hide_together([(each.message, self._delay(each)) for each in staying])
+
+    def hold_together(self, messages: Iterable[Message], seconds: int) -> None:
+        """As `hold`, for many at a time."""
+        self._hide_together([(message, seconds) for message in messages])
 
     def hold(self, message: Message, seconds: int) -> None:
         """Hides a message in hand for so long from now; should its worker die, it comes back then.
@@ -81,6 +87,25 @@ class Queue:
         When that cannot be set it comes back after the queue's own visibility time-out, so nothing is raised.
         """
         self._hide(message, seconds)
+
+    def _delay(self, staying: Staying) -> int:
+        growing = delay_seconds(staying.message.receive_count, self._jitter())
+        return min(max(growing, ceil(staying.wait_seconds)), LONGEST_DELAY_SECONDS)
+
+    def _hide_together(self, delays: Sequence[tuple[Message, int]]) -> None:
+        for start in range(0, len(delays), BATCH_MESSAGES):
+            entries: Any = [
+                {"Id": str(position), "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": seconds}
+                for position, (message, seconds) in enumerate(delays[start : start + BATCH_MESSAGES])
+            ]
+            try:
+                with store("queue"):
+                    answer = self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+            except StoreUnavailable as error:
+                logger.warning("not hidden", messages=len(entries), detail=str(error))
+                continue
+            if failed := answer.get("Failed"):
+                logger.warning("not hidden", messages=len(failed), detail=failed[0].get("Code", ""))
 
     def _hide(self, message: Message, seconds: int) -> None:
         try:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from infra.build import ROOT
-from tests.bench import cold_start, wallet
+from tests.bench import cold_start, trigger_relay, wallet
 from tests.bench.emulator import emulator_path
 from tests.bench.figures import Figure, NotMeasured
 from tests.bench.ground import Ground, laid
@@ -26,6 +26,7 @@ LATEST = ROOT / ".bench" / "latest.json"
 AREAS: Mapping[str, Callable[[Ground], Iterator[Figure]]] = {
     "cold-start": cold_start.figures,
     "wallet": wallet.figures,
+    "trigger-relay": trigger_relay.figures,
 }
 
 

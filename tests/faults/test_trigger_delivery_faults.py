@@ -206,7 +206,10 @@ def test_a_throttled_trigger_waits_as_long_as_braze_asked(
     aws: Aws, faulty_aws: FaultyAws, braze: BrazeSimulator, form: Any
 ) -> None:
     waits: list[int] = []
-    faulty_aws.answer("ChangeMessageVisibility", lambda body: waits.append(json.loads(body)["VisibilityTimeout"]))
+    faulty_aws.answer(
+        "ChangeMessageVisibilityBatch",
+        lambda body: waits.extend(entry["VisibilityTimeout"] for entry in json.loads(body)["Entries"]),
+    )
     braze.faults.add("POST *", Throttle(600, form))
 
     assert stays(built(aws, braze.url))
@@ -418,3 +421,13 @@ def test_nobody_waits_for_company_where_no_call_was_full(aws: Aws, braze: BrazeS
     handle = build(aws.settings(BRAZE_REST_URL=braze.url, TRIGGER_BATCH_SIZE="10"))
 
     assert run(handle, *(body(number) for number in range(1, 11))) == []
+
+
+def test_messages_whose_delay_cannot_be_set_stay_all_the_same(
+    aws: Aws, faulty_aws: FaultyAws, braze: BrazeSimulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faulty_aws.refuse("ChangeMessageVisibilityBatch")
+    braze.faults.add("POST *", Status(503))
+
+    assert len(run(built(aws, braze.url), *(body(number) for number in range(1, 13)))) == 12
+    assert '"messages":2' in capsys.readouterr().out

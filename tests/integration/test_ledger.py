@@ -13,7 +13,7 @@ from shared.errors import InProgress, StoreUnavailable
 from shared.ledger import KEEP_SECONDS, REPEAT_SECONDS, WORKER_DIED, Ledger
 from shared.outcomes import Outcome, State
 from tests.integration.support.aws import Aws
-from tests.integration.support.faulty_aws import FaultyAws, refusal
+from tests.integration.support.faulty_aws import Answer, FaultyAws, refusal
 
 SENT = Outcome(State.SENT, "reason", "detail", "dispatch-1", "notice")
 
@@ -182,6 +182,32 @@ def test_entries_that_go_together_are_claimed_together_without_those_that_cannot
     assert claims.in_progress == {"busy"}
     assert claims.settled == {"sent": SENT, "dead": WORKER_DIED}
     assert standing(ledger, "new") == standing(ledger, "queued") == Outcome(State.SENDING)
+
+
+@pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems"])
+def test_a_claim_whose_answer_was_lost_is_still_ours(aws: Aws, faulty_aws: FaultyAws, operation: str) -> None:
+    ledger = Ledger(clients.dynamodb(), aws.table("ledger"))
+
+    def broken_off_once(body: bytes) -> Answer | None:
+        if faulty_aws.calls.count(operation) > 1:
+            return None
+        _passed_on(aws, operation, body)
+        return 200, {"Content-Length": "9"}, b""
+
+    faulty_aws.answer(operation, broken_off_once)
+
+    if operation == "UpdateItem":
+        assert ledger.claim("e", 180) is None
+    else:
+        assert ledger.claim_all(["e", "f"], 180).ours == {"e", "f"}
+    assert faulty_aws.calls.count(operation) == 2
+
+
+def _passed_on(aws: Aws, operation: str, body: bytes) -> None:
+    asked = json.loads(body)
+    asked.pop("ClientRequestToken", None)
+    call = aws.dynamodb.update_item if operation == "UpdateItem" else aws.dynamodb.transact_write_items
+    call(**asked)
 
 
 def test_more_entries_than_a_transaction_takes_are_claimed_settled_released_and_found(ledger: Ledger) -> None:

@@ -142,7 +142,7 @@ class Relay(RuleBasedStateMachine):
         with FaultyAws(self.aws_url) as between:
             os.environ["AWS_ENDPOINT_URL"] = between.url
             between.refuse_after("TransactWriteItems", written)
-            between.refuse("ChangeMessageVisibility")
+            between.refuse("ChangeMessageVisibilityBatch")
             dying = self._new_worker()
             os.environ["AWS_ENDPOINT_URL"] = self.aws_url
             dying(sqs_event(self._records(sorted(self.queue)[:20])), Context())
