@@ -187,9 +187,9 @@ class Transport:
         if old is not None and now - self._last_used <= IDLE_SECONDS:
             return old  # another thread was faster
         self._pool = self._open_pool(self._base_url, self._connections)
-        self._last_used = now
         if old is not None:
             old.close()
+        self._last_used = now
         return self._pool
 
     def _failure(self, error: Exception) -> UpstreamError:

@@ -11,19 +11,22 @@ from tag_import.crew import Crew
 
 
 def test_work_is_done_beside_and_followed_up_here() -> None:
-    followed_up: list[tuple[object, int]] = []
+    done_by: list[int] = []
+    followed_up_by: list[int] = []
     together = threading.Barrier(3)
+
+    def work() -> None:
+        together.wait(5)
+        done_by.append(threading.get_ident())
+
     with Crew() as crew:
-        for number in range(3):
-            crew.start(
-                lambda number=number: (together.wait(5), number)[1],
-                lambda result: followed_up.append((result, threading.get_ident())),
-            )
+        for _ in range(3):
+            crew.start(work, lambda _: followed_up_by.append(threading.get_ident()))
         while crew.under_way:
             crew.go_on(5)
 
-    assert {result for result, _ in followed_up} == {0, 1, 2}
-    assert {thread for _, thread in followed_up} == {threading.get_ident()}
+    assert len(set(done_by)) == 3
+    assert followed_up_by == [threading.get_ident()] * 3
 
 
 def test_an_error_of_ours_is_a_result_and_any_other_is_raised() -> None:

@@ -215,6 +215,13 @@ def test_a_limit_that_is_not_used_does_not_grow(clock: Clock) -> None:
     assert pace.limit == FIRST_LIMIT
 
 
+def test_refusals_say_nothing_of_how_long_sessionm_takes(clock: Clock) -> None:
+    pace = Pace(32, clock)
+    for seconds in [0.3] * 64 + [None] * 64 + [0.3] * 64:
+        pace.succeeded(pace.begin(), 32, seconds)
+    assert pace.limit == 32
+
+
 @pytest.mark.parametrize(("asked", "paused"), [(7.0, 7.0), (0.0, 1.0), (10.0**9, 3600.0)])
 def test_a_429_stops_all_calls_for_as_long_as_it_asks(clock: Clock, asked: float, paused: float) -> None:
     pace = Pace(64, clock)
