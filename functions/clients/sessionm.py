@@ -68,7 +68,7 @@ class Sessionm:
             path = _tags_path(credentials.core_api_key, member)
             return self._core.send("POST", path, body=body, authorization=credentials.core_basic(), timeouts=timeouts)
 
-        _check(self._core.upstream, noting_a_401(self._credentials, call))
+        checked(self._core.upstream, noting_a_401(self._credentials, call))
 
     def tags_of(self, member: Member, timeouts: Timeouts) -> frozenset[str]:
         """The names of the tags a member has.
@@ -121,10 +121,10 @@ class Sessionm:
         return call
 
     def _checked(self, upstream: str, call: Callable[[SessionmCredentials], Reply]) -> dict[str, Any]:
-        return _check(upstream, with_fresh_credentials(self._credentials, call))
+        return checked(upstream, with_fresh_credentials(self._credentials, call))
 
 
-def _check(upstream: str, reply: Reply) -> dict[str, Any]:
+def checked(upstream: str, reply: Reply) -> dict[str, Any]:
     """The body of an answer that says "ok"; raises the error that any other one is."""
     raise_for_status(upstream, reply, refusal)
     body = reply.json(upstream)

@@ -15,13 +15,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from shared.deadline import Deadline, within
 from shared.errors import (
+    AnswerTooLarge,
     BundleError,
     DeadlineExceeded,
     StoreUnavailable,
     UpstreamGarbled,
+    UpstreamRefused,
     UpstreamResting,
     UpstreamThrottled,
+    UpstreamUnauthorized,
     UpstreamUnavailable,
     UpstreamUnknown,
     UpstreamUnreachable,
@@ -38,11 +42,13 @@ VOTES = 3
 VOTING_SECONDS = 10
 
 _VOTES_READ_EVERY_SECONDS = 1.0
+_VOTES_READ_SECONDS = 0.2
 _LONGEST_REST_SECONDS = 30.0
 
 # A call given less than this may have failed for want of time alone.
 _FAIR_SECONDS = 0.5
 
+_ANSWERS = (UpstreamRefused, UpstreamUnauthorized, AnswerTooLarge)
 _FAILURES = (UpstreamUnreachable, UpstreamUnknown, UpstreamUnavailable, UpstreamGarbled, UpstreamThrottled)
 
 
@@ -68,18 +74,19 @@ class Breaker:
 
     def record(self, error: BundleError | None, given_seconds: float) -> None:
         """Takes note of how a call ended that was given so many seconds; None means well."""
-        is_late = isinstance(error, DeadlineExceeded) and given_seconds >= _FAIR_SECONDS
-        if not is_late and not isinstance(error, _FAILURES):
-            # Any other error is no sign of the vendor's health, and a refusal is an answer.
+        if error is None or isinstance(error, _ANSWERS):
             self._failures = 0
             return
+        is_late = isinstance(error, DeadlineExceeded) and given_seconds >= _FAIR_SECONDS
+        if not is_late and not isinstance(error, _FAILURES):
+            return  # trouble of our own, which says nothing of the vendor
         self._failures += 1
         wait = error.retry_after_seconds if isinstance(error, UpstreamThrottled) else 0.0
         if wait or self._failures >= FAILURES_IN_A_ROW:
             self._failures = FAILURES_IN_A_ROW - 1  # after the rest one more is enough
             self._rest_until(self._clock() + min(max(wait, REST_SECONDS), _LONGEST_REST_SECONDS))
-            with suppress(StoreUnavailable):  # then each rests for itself
-                self._votes.add()
+            with suppress(StoreUnavailable, DeadlineExceeded):  # then each rests for itself
+                within(Deadline(_VOTES_READ_SECONDS), self._votes.add)
 
     def _others_rest(self) -> bool:
         now = self._clock()
@@ -87,8 +94,8 @@ class Breaker:
             return False
         self._votes_read_at = now
         try:
-            return self._votes.is_full()
-        except StoreUnavailable:
+            return within(Deadline(_VOTES_READ_SECONDS), self._votes.is_full)
+        except (StoreUnavailable, DeadlineExceeded):
             return False
 
     def _rest_until(self, moment: float) -> None:

@@ -20,7 +20,8 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from shared.aws import store
-from shared.errors import StoreUnavailable, UpstreamBusy
+from shared.deadline import Deadline, within
+from shared.errors import DeadlineExceeded, StoreUnavailable, UpstreamBusy
 from shared.observability import count, logger
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ _TRIES = 3
 
 # After all places were found taken, the table is not asked again for a moment.
 _FULL_SECONDS = 0.2
+
+# The table answers in this time, or calls are made without a place.
+STORE_SECONDS = 0.25
 
 # DynamoDB reads at most so many items at once.
 _LOOKED_AT = 100
@@ -57,6 +61,7 @@ class Bulkhead:
         most: int,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
+        store_seconds: float = STORE_SECONDS,
     ) -> None:
         self._client = client
         self._table = table
@@ -64,6 +69,7 @@ class Bulkhead:
         self._most = most
         self._clock = clock
         self._rng = rng or random.Random()
+        self._store_seconds = store_seconds
         self._holder = os.urandom(8).hex()
         self._idle: list[_Place] = []
         self._full_until = 0.0
@@ -73,8 +79,8 @@ class Bulkhead:
     def place(self) -> Iterator[None]:
         """Holds a place; raises `UpstreamBusy` when there is none."""
         try:
-            place = self._kept() or self._taken()
-        except StoreUnavailable as error:
+            place = self._kept() or within(Deadline(self._store_seconds), self._taken)
+        except (StoreUnavailable, DeadlineExceeded) as error:
             count("BulkheadUnavailable")
             logger.warning("calls are not limited", upstream=self._upstream, detail=str(error))
             place = None
@@ -93,7 +99,9 @@ class Bulkhead:
                     return None
                 place = self._idle.pop()
             left = place.held_until - self._clock()
-            if left > LONGEST_CALL_SECONDS or (left > 0 and self._take(place, "holder = :holder")):
+            if left > LONGEST_CALL_SECONDS:
+                return place
+            if left > 0 and within(Deadline(self._store_seconds), lambda: self._take(place, "holder = :holder")):  # noqa: B023
                 return place
 
     def _taken(self) -> _Place:

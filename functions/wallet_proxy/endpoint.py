@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -16,27 +17,45 @@ import msgspec
 from msgspec import Meta
 
 import wiring
-from clients.sessionm import GET_USER_OFFERS, Sessionm, refusal
-from clients.transport import Reply, Timeouts, raise_for_status
+from clients.sessionm import GET_USER_OFFERS
 from clients.vocabulary import Culture, UserId
+from shared import aws
+from shared.breaker import Breaker
+from shared.budgets import BudgetMilliseconds, ReadBudget
+from shared.bulkhead import Bulkhead
+from shared.cache import Cache
 from shared.config import Settings
-from shared.deadline import Deadline, within
-from shared.errors import AnswerTooLarge, BundleError, InvalidInput, UpstreamRefused
-from shared.http import Answer, Handler, Request, http_handler
-from shared.observability import count, logger
-from shared.retries import REPEATABLE, repeated
-from shared.validation import convert
 from shared.cultures import culture_of
-from wallet_proxy.wallet import MAX_OFFERS_BYTES, OFFER_FIELDS, empty_wallet, wallet_of
+from shared.deadline import Deadline
+from shared.errors import BundleError, InvalidInput, RequestError, UpstreamRefused
+from shared.flight import SingleFlight
+from shared.health_guard import WINDOW_SECONDS, may_ask_for_retry
+from shared.http import Answer, Handler, Request, http_handler
+from shared.ledger import Ledger
+from shared.observability import count, logger
+from shared.tally import Tally
+from shared.upstream import Upstream
+from shared.validation import convert
+from wallet_proxy.connect import KEY_HEADER, Connect
+from wallet_proxy.reader import WalletReader
+from wallet_proxy.wallet import (
+    MAX_ANSWER_BYTES,
+    OFFER_FIELDS,
+    Shape,
+    Wallet,
+    answer_of,
+    empty_wallet,
+    fitted,
+    for_html,
+    for_json,
+)
 
-# Time kept for shaping and for the way back to Braze.
-_ANSWER_RESERVE_SECONDS = 0.1
-_CONNECT_SECONDS = 0.5
-_ABANDONED_SECONDS = 0.25
 _RETRY_AFTER = {"Retry-After": "5"}
 
-# Offers asked for at least, so that the soonest to expire are found among all that a member usually has.
-_PAGE_OFFERS = 200
+_ESCAPES: dict[str, Callable[[str], str] | None] = {"": None, "json": for_json, "html": for_html}
+
+# A caller that will not have an answer out of a cache says so in SessionM's dialect as HTTP has it.
+_UNCACHED = ("no-cache", "no-store")
 
 
 class WalletOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,6 +65,12 @@ class WalletOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     culture: Culture = ""
     limit: Annotated[int, Meta(ge=1, le=1000, description="Give 1 to 1000 offers.")] = 50
     fields: Annotated[str, Meta(max_length=500, description="Give names of offer fields, separated by commas.")] = ""
+    safe: Annotated[Literal["", "json", "html"], Meta(description="Give json or html, or leave it out.")] = ""
+    max_bytes: Annotated[
+        int, Meta(ge=1000, le=MAX_ANSWER_BYTES, description="Give the most bytes of an answer, 1000 to 900000.")
+    ] = MAX_ANSWER_BYTES
+    cache: Annotated[Literal["yes", "no"], Meta(description="Give yes or no.")] = "yes"
+    budget_ms: BudgetMilliseconds | None = None
     on_error: Annotated[Literal["data", "retry"], Meta(description="Give data or retry.")] = "data"
     v: str = ""
     cache_id: str = ""
@@ -62,106 +87,123 @@ class UserOffersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     culture: Culture = ""
 
 
-class WalletReader:
-    """Asks SessionM within what is left of the budget, once more if the first try failed early."""
+@dataclass(frozen=True, slots=True)
+class Wallets:
+    """What the short dialect's answers are made with."""
 
-    def __init__(self, sessionm: Sessionm, default_culture: str) -> None:
-        self._sessionm = sessionm
-        self._default_culture = default_culture
-
-    def wallet(self, options: WalletOptions, fields: frozenset[str], deadline: Deadline) -> dict[str, Any]:
-        culture = culture_of(options.culture, self._default_culture)
-
-        take = max(options.limit, _PAGE_OFFERS)
-
-        def ask() -> dict[str, Any]:
-            return self._sessionm.get_user_offers(
-                options.user_id, culture=culture, skip=0, take=take, timeouts=_timeouts(deadline)
-            )
-
-        def shaped() -> dict[str, Any]:
-            payload = repeated(ask, REPEATABLE, deadline)
-            return wallet_of(payload, limit=options.limit, fields=fields, now=datetime.now(UTC))
-
-        return within(deadline, shaped)
-
-    def vendor_answer(self, body: UserOffersBody, deadline: Deadline) -> bytes:
-        """SessionM's own answer, byte for byte, when it is one that Braze will let a template see."""
-        request = msgspec.to_builtins(body) | {"culture": culture_of(body.culture, self._default_culture)}
-
-        def ask() -> Reply:
-            reply = self._sessionm.connect(GET_USER_OFFERS, request, _timeouts(deadline))
-            raise_for_status("SessionM Connect", reply, refusal)
-            reply.json("SessionM Connect")
-            return reply
-
-        reply = within(deadline, lambda: repeated(ask, REPEATABLE, deadline))
-        if len(reply.content) > MAX_OFFERS_BYTES:
-            raise AnswerTooLarge("SessionM Connect", "more than Braze takes; ask for fewer offers with take")
-        return reply.content
+    reader: WalletReader
+    retry_answers: Tally
+    default_culture: str
 
 
 def build(settings: Settings) -> Handler:
-    reader = WalletReader(wiring.sessionm(settings, connections=4), settings.text("WALLET_DEFAULT_CULTURE"))
-    budget_seconds = settings.milliseconds_as_seconds("READ_BUDGET_MILLISECONDS") - _ANSWER_RESERVE_SECONDS
+    table, dynamodb = settings.text("CACHE_TABLE"), aws.dynamodb_for_reads()
+    sessionm = wiring.sessionm(settings, connections=4)
+    upstream = Upstream(
+        Breaker(dynamodb, table, "SessionM Connect"),
+        Bulkhead(dynamodb, table, "SessionM Connect", settings.whole_number("SESSIONM_MAX_CONCURRENT_CALLS")),
+    )
+    fresh_seconds = settings.whole_number("WALLET_FRESH_SECONDS")
+    unknown_seconds = settings.whole_number("WALLET_UNKNOWN_SECONDS")
+    keep_seconds = fresh_seconds + settings.whole_number("WALLET_STALE_SECONDS")
+    reader = WalletReader(
+        sessionm,
+        upstream,
+        SingleFlight(Cache(dynamodb, table, Wallet, keep_seconds), fresh_seconds, unknown_seconds),
+        SingleFlight(Cache(dynamodb, table, str, fresh_seconds), fresh_seconds, unknown_seconds),
+    )
+    ledger = Ledger(dynamodb, settings.text("LEDGER_TABLE"))
+    connect = Connect(sessionm, upstream, ledger, settings.names("CONNECT_OPERATIONS"))
+    default_culture = settings.text("WALLET_DEFAULT_CULTURE")
+    most_retry_answers = settings.whole_number("RETRY_ANSWERS_PER_MINUTE")
+    wallets = Wallets(
+        reader, Tally(dynamodb, table, "retry answers", most_retry_answers, WINDOW_SECONDS), default_culture
+    )
+    budget = ReadBudget(settings)
 
     def by_path(request: Request) -> Answer:
         options = convert({**request.query, "user_id": request.path["user_id"]}, WalletOptions, strict=False)
-        return short_answer(reader, options, request.deadline(budget_seconds))
+        return short_answer(wallets, options, budget.deadline(request, options.budget_ms))
 
     def by_body(request: Request) -> Answer:
-        return short_answer(reader, request.json(WalletOptions), request.deadline(budget_seconds))
+        options = request.json(WalletOptions)
+        return short_answer(wallets, options, budget.deadline(request, options.budget_ms))
 
-    def vendor(request: Request) -> Answer:
-        return vendor_answer(reader, request.json(UserOffersBody), request.deadline(budget_seconds))
+    def user_offers(request: Request) -> Answer:
+        body = request.json(UserOffersBody)
+        asked = msgspec.to_builtins(body) | {"culture": culture_of(body.culture, default_culture), "retailer_id": ""}
+        deadline, use_cache = budget.deadline(request), request.headers.get("cache-control") not in _UNCACHED
+        return vendor_answer(
+            lambda: reader.vendor_answer(body.user_id, asked, deadline, use_cache=use_cache).value,
+            {"user_offers": [], "total_records": 0},
+        )
 
-    return http_handler({"GET /wallet/{user_id}": by_path, "POST /wallet": by_body, f"POST {GET_USER_OFFERS}": vendor})
+    def operation(request: Request) -> Answer:
+        path = f"{request.route.partition(' ')[2].partition('{')[0]}{request.path['operation']}"
+        body = request.json(dict[str, Any])
+        deadline, key = budget.deadline(request), request.headers.get(KEY_HEADER, "")
+        return vendor_answer(lambda: connect.call(path, body, key, deadline), None)
+
+    services = ("offers", "incentives", "catalog", "transactions")
+    return http_handler(
+        {
+            "GET /wallet/{user_id}": by_path,
+            "POST /wallet": by_body,
+            f"POST {GET_USER_OFFERS}": user_offers,
+            **{f"POST /{service}/{{operation+}}": operation for service in services},
+        }
+    )
 
 
 def short_answer(
-    reader: WalletReader, options: WalletOptions, deadline: Deadline, clock: Callable[[], float] = time.time
+    wallets: Wallets, options: WalletOptions, deadline: Deadline, clock: Callable[[], float] = time.time
 ) -> Answer:
     fields = _offer_fields(options.fields)
-    reason, may_help = None, False
+    culture = culture_of(options.culture, wallets.default_culture)
+    now = clock()
+    reason, stale, as_of, may_help = None, False, now, False
     try:
-        facts = reader.wallet(options, fields, deadline)
+        found = wallets.reader.wallet(options.user_id, culture, deadline, use_cache=options.cache == "yes")
+        shape = Shape(culture, options.limit, fields, _ESCAPES[options.safe])
+        facts = answer_of(found.value, shape, datetime.fromtimestamp(clock(), UTC))
+        stale, reason, as_of = found.stale, found.reason or None, found.as_of
     except BundleError as error:
-        facts, reason = empty_wallet(), _reason(error)
+        facts, reason = empty_wallet(culture), _reason(error)
         # SessionM's own refusal is its last word: asking again would only use up Braze's retries.
         may_help = not isinstance(error, UpstreamRefused)
         _report(error, reason)
-    as_of = datetime.fromtimestamp(clock(), UTC).isoformat(timespec="seconds")
-    body = {"ok": reason is None, "stale": False, "reason": reason, "as_of": as_of, "user_id": options.user_id, **facts}
-    if may_help and options.on_error == "retry":
+    body = {
+        "ok": reason is None or stale,
+        "stale": stale,
+        "reason": reason,
+        "as_of": datetime.fromtimestamp(as_of, UTC).isoformat(timespec="seconds"),
+        "user_id": options.user_id,
+        **facts,
+    }
+    if may_help and options.on_error == "retry" and may_ask_for_retry(wallets.retry_answers, deadline):
         return Answer(503, body, _RETRY_AFTER)
-    return Answer(200, body)
+    return Answer(200, fitted(body, options.max_bytes))
 
 
-def vendor_answer(reader: WalletReader, body: UserOffersBody, deadline: Deadline) -> Answer:
+def vendor_answer(ask: Callable[[], str], empty_payload: Any) -> Answer:
     """SessionM's answer, or one of its shape with `"status":"error"`, for a template can read nothing but a 2xx."""
     try:
-        return Answer(200, reader.vendor_answer(body, deadline))
+        return Answer(200, ask().encode())
+    except RequestError:
+        raise
     except BundleError as error:
         reason = _reason(error)
         _report(error, reason)
-        return Answer(
-            200, {"status": "error", "errors": {"code": reason}, "payload": {"user_offers": [], "total_records": 0}}
-        )
-
-
-def _timeouts(deadline: Deadline) -> Timeouts:
-    # The deadline itself ends the wait; the socket's own time-out comes after it and only ends the abandoned thread.
-    left = deadline.remaining_seconds()
-    return Timeouts(min(_CONNECT_SECONDS, max(0.01, left)), left + _ABANDONED_SECONDS)
+        return Answer(200, {"status": "error", "errors": {"code": reason}, "payload": empty_payload})
 
 
 def _offer_fields(listed: str) -> frozenset[str]:
     names = frozenset(name.strip() for name in listed.split(",") if name.strip())
-    if names - OFFER_FIELDS:
+    if names - frozenset(OFFER_FIELDS):
         raise InvalidInput(
             "not a field of an offer", field="fields", hint=f"Known are {', '.join(sorted(OFFER_FIELDS))}."
         )
-    return names or OFFER_FIELDS
+    return names or frozenset(OFFER_FIELDS)
 
 
 def _reason(error: BundleError) -> str:

@@ -1,24 +1,30 @@
-"""SessionM's wallet made into what a message can print: flat, trimmed, every key always there."""
+"""SessionM's wallet in two steps: trimmed to what is worth keeping, then made into what a message can print.
+
+What is kept is the same for every request, so one call to SessionM serves all of them. What depends on the moment and
+on the request (what has expired by now, the culture's dates, the limit) is worked out for each answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from shared.errors import UpstreamGarbled
+from shared.locales import Form, date_text, form_of, number_text
 
 # Braze throws an answer of 1 MB away. Offers beyond this size are left out, and the answer says so.
-MAX_OFFERS_BYTES = 900_000
+MAX_ANSWER_BYTES = 900_000
 
 # The most offers SessionM's documentation asks for at once.
 MAX_OFFERS = 1000
 
 # Ours, and the names SessionM's answers and SDKs use for it, best first.
-_OFFER_FIELDS: Mapping[str, tuple[str, ...]] = {
+_SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "offer_id": ("offer_id",),
     "user_offer_id": ("user_offer_id", "id"),
     "root_offer_id": ("root_offer_id",),
@@ -32,79 +38,213 @@ _OFFER_FIELDS: Mapping[str, tuple[str, ...]] = {
     "redeemable": ("is_redeemable", "redeemable"),
 }
 
-_NEVER = datetime.max.replace(tzinfo=UTC)
+# In the order in which they are answered.
+OFFER_FIELDS = (
+    *("offer_id", "user_offer_id", "root_offer_id", "name", "description", "terms", "type", "image_url"),
+    *("expires_at", "expires_on", "days_left", "points_required", "points_required_text", "redeemable"),
+)
 
-OFFER_FIELDS = frozenset(_OFFER_FIELDS)
+# What an offer says of itself when it can no longer be used. Which words SessionM has is not published.
+_SPENT = frozenset({"redeemed", "used", "expired", "revoked"})
+
+_NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,6})?\Z")
+_NEVER = float("inf")
+_DAY_SECONDS = 86_400
 
 
-def wallet_of(payload: Mapping[str, Any], *, limit: int, fields: frozenset[str], now: datetime) -> dict[str, Any]:
-    """The short dialect's facts from a `get_user_offers` payload, at most `limit` offers, soonest to expire first.
+class Offer(msgspec.Struct, frozen=True, array_like=True):
+    """An offer with SessionM's values under our names. `ends_at` is in epoch seconds, None for one without an end."""
 
-    Offers expired at `now` are left out: SessionM may list them a while longer. Keys: `available_points`,
-    `total_points`, `offer_count` (all the member has, fetched or not), `truncated`, `offers`. Raises `UpstreamGarbled`
-    when SessionM's answer is not of the documented shape.
+    offer_id: Any
+    user_offer_id: Any
+    root_offer_id: Any
+    name: Any
+    description: Any
+    terms: Any
+    type: Any
+    image_url: Any
+    expires_at: Any
+    points_required: float | int | None
+    redeemable: Any
+    ends_at: float | None
+
+
+class Wallet(msgspec.Struct, frozen=True, array_like=True):
+    """All of a member's offers that can be used, soonest to expire first, and how many more were not fetched."""
+
+    available_points: float | int | None
+    total_points: float | int | None
+    not_fetched: int
+    offers: list[Offer]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a request wants of a wallet. `escape` makes text safe for where it is put."""
+
+    culture: str
+    limit: int
+    fields: frozenset[str]
+    escape: Callable[[str], str] | None = None
+
+
+def wallet_of(pages: Sequence[Mapping[str, Any]]) -> Wallet:
+    """A wallet from one or more payloads of `get_user_offers`.
+
+    Raises `UpstreamGarbled` when they are not of the documented shape.
     """
+    offers: dict[Any, Offer] = {}
+    fetched = 0
+    for page in pages:
+        for user_offer in offers_of(page):
+            fetched += 1
+            offer = _offer_of(user_offer)
+            # Offers move from page to page while pages are turned.
+            key = offer.user_offer_id if isinstance(offer.user_offer_id, str) else fetched
+            if not _is_spent(user_offer):
+                offers.setdefault(key, offer)
+    payload = pages[0]
+    return Wallet(
+        _number(payload.get("available_points")),
+        _number(payload.get("total_points")),
+        max(0, total_of(payload) - fetched),
+        sorted(offers.values(), key=lambda offer: _NEVER if offer.ends_at is None else offer.ends_at),
+    )
+
+
+def offers_of(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The offers of one payload; raises `UpstreamGarbled`."""
     user_offers = payload.get("user_offers")
     if not isinstance(user_offers, list) or not all(isinstance(offer, dict) for offer in user_offers):
         raise UpstreamGarbled("SessionM Connect", "user_offers is no list of objects")
     if len(user_offers) > MAX_OFFERS:
         raise UpstreamGarbled("SessionM Connect", f"more than the {MAX_OFFERS} offers that can be asked for")
-    offers = ((_expires_at(offer) or _NEVER, offer) for offer in map(_offer_of, user_offers))
-    live = sorted((entry for entry in offers if entry[0] > now), key=itemgetter(0))
-    kept = _within_bytes([{name: offer[name] for name in offer if name in fields} for _, offer in live[:limit]])
+    return user_offers
+
+
+def total_of(payload: Mapping[str, Any]) -> int:
+    """How many offers SessionM says there are; 0 when it does not say."""
     total_records = payload.get("total_records")
-    not_fetched = max(0, total_records - len(user_offers)) if type(total_records) is int else 0
-    offer_count = len(live) + not_fetched
+    return total_records if type(total_records) is int else 0
+
+
+def answer_of(wallet: Wallet, shape: Shape, now: datetime) -> dict[str, Any]:
+    """The short dialect's facts, at most `shape.limit` offers; those expired at `now` (with a zone) are left out."""
+    form = form_of(shape.culture)
+    moment = now.timestamp()
+    live = [offer for offer in wallet.offers if offer.ends_at is None or offer.ends_at > moment]
+    offer_count = len(live) + wallet.not_fetched
+    offers = [_shown(offer, shape, form, now) for offer in live[: shape.limit]]
     return {
-        "available_points": _number(payload.get("available_points")),
-        "total_points": _number(payload.get("total_points")),
+        "culture": shape.culture,
+        "available_points": wallet.available_points,
+        "available_points_text": _points_text(wallet.available_points, form),
+        "total_points": wallet.total_points,
+        "total_points_text": _points_text(wallet.total_points, form),
         "offer_count": offer_count,
-        "truncated": offer_count > len(kept),
-        "offers": kept,
+        "truncated": offer_count > len(offers),
+        "offers": offers,
     }
 
 
-def empty_wallet() -> dict[str, Any]:
+def empty_wallet(culture: str) -> dict[str, Any]:
     """The same keys when nothing is known: points are null rather than 0, which would be a claim."""
-    return {"available_points": None, "total_points": None, "offer_count": 0, "truncated": False, "offers": []}
-
-
-def _offer_of(user_offer: Mapping[str, Any]) -> dict[str, Any]:
-    offer = {
-        ours: next((user_offer[theirs] for theirs in names if user_offer.get(theirs) is not None), None)
-        for ours, names in _OFFER_FIELDS.items()
+    return {
+        "culture": culture,
+        "available_points": None,
+        "available_points_text": "",
+        "total_points": None,
+        "total_points_text": "",
+        "offer_count": 0,
+        "truncated": False,
+        "offers": [],
     }
-    if offer["image_url"] is None:
-        offer["image_url"] = _first_media_uri(user_offer.get("media"))
-    return offer
 
 
-def _first_media_uri(media: Any) -> str | None:
+def fitted(body: dict[str, Any], max_bytes: int) -> dict[str, Any]:
+    """An answer with as many of its offers as fit into `max_bytes`, saying so when those are not all."""
+    size_bytes = len(msgspec.json.encode({**body, "offers": []}))
+    kept: list[dict[str, Any]] = []
+    for offer in body["offers"]:
+        size_bytes += len(msgspec.json.encode(offer)) + 1
+        if size_bytes > max_bytes:
+            return {**body, "truncated": True, "offers": kept}
+        kept.append(offer)
+    return body
+
+
+def for_json(text: str) -> str:
+    """Text as it stands between the quotes of a JSON string."""
+    return msgspec.json.encode(text)[1:-1].decode()
+
+
+def for_html(text: str) -> str:
+    """Text as it may stand in HTML, in an attribute as well."""
+    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#x27;")):
+        text = text.replace(character, entity)
+    return text
+
+
+def _offer_of(user_offer: Mapping[str, Any]) -> Offer:
+    ours: dict[str, Any] = {
+        name: next((user_offer[theirs] for theirs in spellings if user_offer.get(theirs) is not None), None)
+        for name, spellings in _SPELLINGS.items()
+    }
+    if ours["image_url"] is None:
+        ours["image_url"] = next(_media_uris(user_offer.get("media")), None)
+    ours["points_required"] = _number(ours["points_required"])
+    expiry = _expiry(ours["expires_at"])
+    if expiry is None:
+        return Offer(**ours, ends_at=None)
+    # A date alone is the last day on which the offer is good.
+    is_day = len(ours["expires_at"]) <= len("2026-11-22")
+    return Offer(**ours, ends_at=expiry.timestamp() + (_DAY_SECONDS if is_day else 0))
+
+
+def _is_spent(user_offer: Mapping[str, Any]) -> bool:
+    status = user_offer.get("status")
+    return user_offer.get("redeem_date") is not None or (isinstance(status, str) and status.lower() in _SPENT)
+
+
+def _media_uris(media: Any) -> Iterator[str]:
     for item in media if isinstance(media, list) else ():
         if isinstance(item, dict) and isinstance(item.get("uri"), str):
-            return str(item["uri"])
-    return None
+            yield item["uri"]
 
 
-def _expires_at(offer: Mapping[str, Any]) -> datetime | None:
+def _shown(offer: Offer, shape: Shape, form: Form, now: datetime) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    expiry = _expiry(offer.expires_at)
+    for name in OFFER_FIELDS:
+        if name not in shape.fields:
+            continue
+        if name == "expires_on":
+            value: Any = date_text(expiry.date(), form) if expiry else None
+        elif name == "days_left":
+            value = (expiry.date() - now.astimezone(expiry.tzinfo).date()).days if expiry else None
+        elif name == "points_required_text":
+            value = None if offer.points_required is None else number_text(offer.points_required, form)
+        else:
+            value = getattr(offer, name)
+        shown[name] = shape.escape(value) if shape.escape and isinstance(value, str) else value
+    return shown
+
+
+def _expiry(text: Any) -> datetime | None:
     """The moment of expiry; None when there is none, or none that is ISO 8601. Without a zone it is taken as UTC."""
     try:
-        moment = datetime.fromisoformat(offer["expires_at"])
+        moment = datetime.fromisoformat(text)
     except (TypeError, ValueError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _within_bytes(offers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    kept: list[dict[str, Any]] = []
-    size_bytes = 0
-    for offer in offers:
-        size_bytes += len(msgspec.json.encode(offer)) + 1
-        if size_bytes > MAX_OFFERS_BYTES:
-            break
-        kept.append(offer)
-    return kept
-
-
 def _number(value: Any) -> int | float | None:
+    """A number, also one that came as text; anything else is none."""
+    if isinstance(value, str) and _NUMBER.match(value):
+        return float(value) if "." in value else int(value)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _points_text(points: float | None, form: Form) -> str:
+    return "" if points is None else number_text(points, form)

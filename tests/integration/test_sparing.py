@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
@@ -138,7 +139,7 @@ def test_without_the_table_each_rests_for_itself(aws: Aws, clock: Clock) -> None
 
 def bulkhead(aws: Aws, clock: Clock, most: int, table: str = "") -> Bulkhead:
     """That of a new environment."""
-    return Bulkhead(aws.dynamodb, table or aws.table("cache"), "Vendor", most, clock, random.Random(1))
+    return Bulkhead(aws.dynamodb, table or aws.table("cache"), "Vendor", most, clock, random.Random(1), 5)
 
 
 def test_no_more_calls_are_made_at_once_than_there_are_places(aws: Aws, clock: Clock) -> None:
@@ -171,7 +172,7 @@ def test_the_place_of_one_that_died_comes_free(aws: Aws, clock: Clock) -> None:
 
 
 def test_a_place_is_kept_from_call_to_call_and_renewed_in_time(faulty_aws: FaultyAws, aws: Aws, clock: Clock) -> None:
-    one = Bulkhead(Aws.fresh(faulty_aws.url).dynamodb, aws.table("cache"), "Vendor", 1, clock)
+    one = Bulkhead(Aws.fresh(faulty_aws.url).dynamodb, aws.table("cache"), "Vendor", 1, clock, None, 5)
     for _ in range(3):
         with one.place():
             pass
@@ -200,7 +201,7 @@ def test_a_place_that_another_has_got_meanwhile_is_not_used(aws: Aws, clock: Clo
 
 def test_a_race_for_a_place_ends(aws: Aws, faulty_aws: FaultyAws, clock: Clock) -> None:
     faulty_aws.answer("UpdateItem", lambda _: (400, {}, b'{"__type": "ConditionalCheckFailedException"}'))
-    one = Bulkhead(Aws.fresh(faulty_aws.url).dynamodb, aws.table("cache"), "Vendor", 2, clock)
+    one = Bulkhead(Aws.fresh(faulty_aws.url).dynamodb, aws.table("cache"), "Vendor", 2, clock, None, 5)
 
     with pytest.raises(UpstreamBusy), one.place():
         pass
@@ -210,6 +211,20 @@ def test_a_race_for_a_place_ends(aws: Aws, faulty_aws: FaultyAws, clock: Clock) 
 def test_without_the_table_calls_are_made_all_the_same(aws: Aws, clock: Clock) -> None:
     with bulkhead(aws, clock, 1, "no-such-table").place():
         pass
+
+
+def test_a_table_that_hangs_limits_no_calls_and_costs_a_moment(faulty_aws: FaultyAws, aws: Aws, clock: Clock) -> None:
+    for operation in ("UpdateItem", "GetItem"):
+        faulty_aws.hang(operation, 2)
+    client = Aws.fresh(faulty_aws.url).dynamodb
+    one, resting = Bulkhead(client, aws.table("cache"), "Vendor", 1, clock), Breaker(client, "cache", "Vendor", clock)
+
+    started = time.monotonic()
+    assert not rests(resting)
+    fail(resting)
+    with one.place():
+        pass
+    assert time.monotonic() - started < 1.5
 
 
 def test_a_tally_is_full_at_its_number_and_empty_in_the_next_window(aws: Aws, clock: Clock) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from infra.local.simulators import SessionmSimulator, Status
+from infra.local.simulators import SessionmSimulator, Slow, Status
+from shared.wallets import evict
 from tests.integration.support.aws import Aws
-from tests.integration.support.events import Invoked, get, post
+from tests.integration.support.events import Invoked, call, get, http_event, post
+from tests.integration.support.sockets import answer, read_request, serving
 from wallet_proxy.endpoint import build
 
 VENDOR = "POST /offers/api/2.0/offers/get_user_offers"
 KEYS = {
-    *("ok", "stale", "reason", "as_of", "user_id", "available_points", "total_points"),
-    *("offer_count", "truncated", "offers"),
+    *("ok", "stale", "reason", "as_of", "user_id", "culture", "offer_count", "truncated", "offers"),
+    *("available_points", "available_points_text", "total_points", "total_points_text"),
 }
 
 
@@ -62,7 +67,7 @@ def test_get_and_post_answer_the_same(handle: Invoked, sessionm: SessionmSimulat
     sessionm.add_offer("member-1", name="Tea")
 
     by_get = wallet(handle, limit="1", fields="name")
-    by_post = post(handle, "POST /wallet", {"user_id": "member-1", "limit": 1, "fields": "name"}).body
+    by_post = post(handle, "POST /wallet", {"user_id": "member-1", "limit": 1, "fields": "name", "cache": "no"}).body
 
     assert {**by_get, "as_of": ""} == {**by_post, "as_of": ""}
 
@@ -85,13 +90,41 @@ def test_a_braze_language_becomes_a_sessionm_culture(
     }
 
 
-@pytest.mark.parametrize(("limit", "take"), [("1", 200), ("200", 200), ("201", 201), ("1000", 1000)])
-def test_a_page_is_asked_for_that_holds_what_is_shown(
-    handle: Invoked, sessionm: SessionmSimulator, limit: str, take: int
-) -> None:
-    wallet(handle, limit=limit)
+def test_a_member_with_many_offers_is_read_to_the_end(handle: Invoked, sessionm: SessionmSimulator) -> None:
+    for day in range(450, 0, -1):
+        expiry = datetime(2099, 1, 1, tzinfo=UTC) + timedelta(days=day)
+        sessionm.add_offer("member-1", name=f"Offer {day}", end_date=expiry.isoformat())
 
-    assert asked(sessionm)["take"] == take
+    found = wallet(handle, limit="2", fields="name")
+
+    assert [(call.json()["skip"], call.json()["take"]) for call in sessionm.requests()] == [(0, 200), (200, 250)]
+    assert (found["offer_count"], found["truncated"]) == (450, True)
+    assert found["offers"] == [{"name": "Offer 1"}, {"name": "Offer 2"}]
+
+
+def test_no_more_than_a_thousand_offers_are_read_and_the_rest_is_counted(
+    handle: Invoked, sessionm: SessionmSimulator
+) -> None:
+    for number in range(1_100):
+        sessionm.add_offer("member-1", name=f"Offer {number}")
+
+    found = wallet(handle, limit="1000", fields="name")
+
+    assert (len(found["offers"]), found["offer_count"], found["truncated"]) == (1_000, 1_100, True)
+
+
+def test_a_wallet_that_cannot_be_read_to_its_end_is_one_that_is_truncated(aws: Aws) -> None:
+    page = {"user_offers": [{"name": "Tea", "id": "1"}], "total_records": 300, "available_points": 5}
+    answers = iter([answer(json.dumps({"status": "ok", "payload": page}).encode())])
+
+    def script(connection: socket.socket) -> None:
+        while read_request(connection):
+            connection.sendall(next(answers, answer(b"{}", "503 Busy")))
+
+    with serving(script) as url:
+        found = wallet(build(aws.settings(SESSIONM_CORE_URL=url, SESSIONM_CONNECT_URL=url)))
+
+    assert (found["ok"], found["offer_count"], found["truncated"], len(found["offers"])) == (True, 300, True, 1)
 
 
 def test_the_default_culture_is_a_setting(aws: Aws, sessionm: SessionmSimulator) -> None:
@@ -153,6 +186,162 @@ def test_a_wrong_option_is_a_400_that_names_it(
     assert (answered.status, answered.body["field"]) == (400, field)
     assert answered.body["hint"]
     assert sessionm.requests() == []
+
+
+def test_the_calls_of_one_message_cost_one_call(handle: Invoked, sessionm: SessionmSimulator) -> None:
+    sessionm.add_offer("member-1", name="Tea")
+
+    first = wallet(handle)
+    others = [wallet(handle, limit="1", fields="name"), wallet(handle, safe="html"), wallet(handle, culture="en")]
+
+    assert len(sessionm.requests()) == 1
+    assert {other["as_of"] for other in others} == {first["as_of"]}
+
+
+def test_a_wallet_is_fetched_for_each_culture(handle: Invoked, sessionm: SessionmSimulator) -> None:
+    sessionm.add_offer("member-1", name="Tea", translations={"ko-KR": {"name": "차"}})
+
+    assert [wallet(handle, culture=code)["offers"][0]["name"] for code in ("en", "ko", "en")] == ["Tea", "차", "Tea"]
+    assert len(sessionm.requests()) == 2
+
+
+def test_the_sceptical_get_what_sessionm_has_now(handle: Invoked, sessionm: SessionmSimulator) -> None:
+    wallet(handle)
+    sessionm.add_member("member-1", available_points=999)
+
+    assert [wallet(handle)["available_points"], wallet(handle, cache="no")["available_points"]] == [120, 999]
+
+
+def test_a_member_seen_to_change_is_asked_about_again(handle: Invoked, sessionm: SessionmSimulator, aws: Aws) -> None:
+    for culture in ("en", "ko"):
+        wallet(handle, culture=culture)
+    post(handle, VENDOR, {"user_id": "member-1"})
+    sessionm.add_member("member-1", available_points=999)
+
+    evict(aws.dynamodb, aws.table("cache"), "member-1")
+
+    assert [wallet(handle, culture=culture)["available_points"] for culture in ("en", "ko")] == [999, 999]
+    assert post(handle, VENDOR, {"user_id": "member-1"}).body["payload"]["available_points"] == 999
+
+
+def test_an_offer_that_expires_while_it_is_cached_is_left_out(handle: Invoked, sessionm: SessionmSimulator) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    sessionm.add_offer("member-1", name="Tea", end_date=soon.isoformat())
+    assert wallet(handle)["offer_count"] == 1
+
+    time.sleep(1.1)
+
+    assert (wallet(handle)["offer_count"], len(sessionm.requests())) == (0, 1)
+
+
+def test_an_unknown_member_is_asked_about_once(handle: Invoked, sessionm: SessionmSimulator) -> None:
+    assert [wallet(handle, "nobody")["reason"] for _ in range(3)] == ["user_not_found"] * 3
+    assert len(sessionm.requests()) == 1
+
+
+def test_an_old_wallet_is_shown_and_marked_while_sessionm_fails(aws: Aws, sessionm: SessionmSimulator) -> None:
+    handle = build(
+        aws.settings(SESSIONM_CORE_URL=sessionm.url, SESSIONM_CONNECT_URL=sessionm.url, WALLET_FRESH_SECONDS="1")
+    )
+    before = wallet(handle)
+    time.sleep(1.1)
+    sessionm.faults.add("POST /offers/*", Status(503))
+
+    for on_error in ("data", "retry"):
+        found = wallet(handle, on_error=on_error)
+        assert (found["ok"], found["stale"], found["reason"]) == (True, True, "upstream_unavailable")
+        assert (found["as_of"], found["available_points"]) == (before["as_of"], 120)
+
+
+def test_an_old_wallet_is_not_shown_in_sessionms_own_words(aws: Aws, sessionm: SessionmSimulator) -> None:
+    handle = build(
+        aws.settings(SESSIONM_CORE_URL=sessionm.url, SESSIONM_CONNECT_URL=sessionm.url, WALLET_FRESH_SECONDS="1")
+    )
+    post(handle, VENDOR, {"user_id": "member-1"})
+    time.sleep(1.1)
+    sessionm.faults.add("POST /offers/*", Status(503))
+
+    assert post(handle, VENDOR, {"user_id": "member-1"}).body["errors"] == {"code": "upstream_unavailable"}
+
+
+def test_the_vendor_dialect_asks_once_for_each_question(handle: Invoked, sessionm: SessionmSimulator) -> None:
+    for take in (1, 1, 2):
+        post(handle, VENDOR, {"user_id": "member-1", "take": take})
+    assert len(sessionm.requests()) == 2
+
+    post(handle, VENDOR, {"user_id": "member-1", "take": 1}, cache_control="no-cache")
+    assert len(sessionm.requests()) == 3
+
+
+def test_the_first_read_of_an_environment_has_more_time(aws: Aws, sessionm: SessionmSimulator) -> None:
+    handle = build(
+        aws.settings(
+            SESSIONM_CORE_URL=sessionm.url,
+            SESSIONM_CONNECT_URL=sessionm.url,
+            READ_BUDGET_MILLISECONDS="1000",
+            READ_COLD_BUDGET_MILLISECONDS="1800",
+        )
+    )
+    reasons = []
+    for _ in range(2):
+        late = time.time() - 1.1
+        event = http_event(
+            "GET /wallet/{user_id}", path={"user_id": "member-1"}, arrived_at=late, query={"cache": "no"}
+        )
+        reasons.append(call(handle, event).body["reason"])
+
+    assert reasons == [None, "deadline_exceeded"]
+
+
+def test_an_impatient_caller_is_answered_in_its_time(handle: Invoked, sessionm: SessionmSimulator) -> None:
+    wallet(handle, "nobody")
+    sessionm.faults.add("POST /offers/*", Slow(2))
+
+    started = time.perf_counter()
+    found = wallet(handle, budget_ms="250")
+
+    assert found["reason"] == "deadline_exceeded"
+    assert time.perf_counter() - started < 0.4
+
+
+def test_texts_are_made_safe_for_where_they_are_put(handle: Invoked, sessionm: SessionmSimulator) -> None:
+    sessionm.add_offer("member-1", name='Tea "&" <cake>', description="two\nlines")
+
+    for safe, name, description in (
+        ("json", 'Tea \\"&\\" <cake>', "two\\nlines"),
+        ("html", "Tea &quot;&amp;&quot; &lt;cake&gt;", "two\nlines"),
+    ):
+        (offer,) = wallet(handle, safe=safe)["offers"]
+        assert (offer["name"], offer["description"]) == (name, description)
+
+
+def test_an_answer_is_cut_to_the_bytes_asked_for(handle: Invoked, sessionm: SessionmSimulator) -> None:
+    for number in range(20):
+        sessionm.add_offer("member-1", name=f"Offer {number}", description="x" * 100)
+
+    answered = post(handle, "POST /wallet", {"user_id": "member-1", "max_bytes": 2000})
+
+    assert len(answered.text) <= 2000
+    assert (answered.body["truncated"], answered.body["offer_count"]) == (True, 20)
+    assert 0 < len(answered.body["offers"]) < 20
+
+
+def test_points_and_dates_are_printed_as_the_culture_has_it(handle: Invoked, sessionm: SessionmSimulator) -> None:
+    sessionm.add_member("member-1", available_points=12_345, total_points=1_234_567)
+    sessionm.add_offer("member-1", end_date="2099-11-30T23:59:59Z", points_required="1500")
+
+    printed = {}
+    for culture in ("en", "de", "ko"):
+        found = wallet(handle, culture=culture)
+        (offer,) = found["offers"]
+        printed[culture] = (found["available_points_text"], offer["points_required_text"], offer["expires_on"])
+        assert (found["available_points"], offer["points_required"]) == (12_345, 1500)
+
+    assert printed == {
+        "en": ("12,345", "1,500", "November 30, 2099"),
+        "de": ("12.345", "1.500", "30. November 2099"),
+        "ko": ("12,345", "1,500", "2099년 11월 30일"),
+    }
 
 
 def test_an_unknown_member_is_said_in_sessionms_own_word(handle: Invoked) -> None:

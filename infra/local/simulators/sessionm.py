@@ -132,6 +132,11 @@ class SessionmSimulator(Simulator):
             member.offers.append(UserOffer(sent, state, translations or {}))
         return dict(sent)
 
+    def offers_of(self, user_id: str) -> list[UserOffer]:
+        """What is in a member's wallet. Raises KeyError for an unknown member."""
+        with self.lock:
+            return list(self._members.by_user_id[user_id].offers)
+
     def seed(self, members: int = 100, offers_each: int = 8) -> list[Member]:
         """Add made-up members with wallets: the same ones for the same `seed` of the simulator and the same day.
 

@@ -1,6 +1,6 @@
-"""SessionM Connect (`/offers/...`, `/incentives/...`): wallets and balances.
+"""SessionM Connect (`/offers/...`, `/incentives/...`): wallets, balances, and offers that are issued.
 
-Sources: Braze's partner page on SessionM for `get_user_offers`; public clients for `all_balances`. Connect's error body
+Sources: Braze's partner page on SessionM for `get_user_offers`; public clients for the others. Connect's error body
 and statuses are not public. Assumed here: the envelope `{"status","payload","errors"}` with Core's code words; 401 for
 a wrong credential, 404 for an unknown member, 200 for everything else that is refused.
 """
@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 
 from infra.local.simulators.messages import Call, Json, Refused, Reply, basic_authorization
 from infra.local.simulators.routing import Route
-from infra.local.simulators.sessionm_core import READ_SECONDS
-from infra.local.simulators.sessionm_members import Member, Members
+from infra.local.simulators.sessionm_core import READ_SECONDS, WRITE_SECONDS
+from infra.local.simulators.sessionm_members import Member, Members, UserOffer
 from infra.local.simulators.sessionm_seed import OFFER_CATEGORIES, OFFER_GROUPS
 
 # Documented as the maximum for reward-store lists; for wallets nobody says, so the same is assumed.
@@ -27,6 +27,7 @@ DEFAULT_CULTURE = "en-US"
 CULTURE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?-[A-Z]{2}")
 
 OFFERS_FIELDS = {"retailer_id", "user_id", "skip", "take", "include_pending_extended_data", "culture"}
+ISSUE_FIELDS = {"retailer_id", "user_id", "offer_id", "quantity", "issue_exact_version"}
 BALANCES_FIELDS = {"retailer_id", "user_id", "culture"}
 
 
@@ -46,6 +47,7 @@ class Connect:
     def routes(self) -> list[Route]:
         return [
             Route("POST", "/offers/api/2.0/offers/get_user_offers", self.get_user_offers, READ_SECONDS),
+            Route("POST", "/offers/api/2.0/offers/acquisition/issue", self.issue, WRITE_SECONDS),
             Route("POST", "/incentives/api/1.0/user_points/all_balances", self.all_balances, READ_SECONDS),
         ]
 
@@ -74,6 +76,32 @@ class Connect:
             "available_points": member.available_points,
         }
         return Reply(200, {"status": "ok", "payload": payload})
+
+    def issue(self, call: Call, _params: Mapping[str, str]) -> Reply:
+        """Puts an offer into a member's wallet, each time it is called: `status_list` has one entry for each.
+
+        Body: `retailer_id`, `user_id`, `offer_id`, optional `quantity` (1) and `issue_exact_version`.
+        """
+        body = self._authorized_body(call, ISSUE_FIELDS)
+        member = self._member(body)
+        offer_id = body.get("offer_id")
+        if not isinstance(offer_id, str) or not offer_id:
+            raise Refused(connect_error(200, "missing_data", "offer_id"))
+        listed: list[Json] = []
+        for _ in range(_whole(body, "quantity", 1, 1, 100)):
+            user_offer_id = str(uuid.uuid4())
+            member.offers.append(UserOffer({"id": user_offer_id, "offer_id": offer_id, "root_offer_id": offer_id}))
+            listed.append(
+                {
+                    "user_id": member.user_id,
+                    "user_offer_id": user_offer_id,
+                    "offer_id": offer_id,
+                    "root_offer_id": offer_id,
+                    "pending_extended_data": False,
+                    "fail_reason": 0,
+                }
+            )
+        return Reply(200, {"status": "ok", "payload": {"status_list": listed}})
 
     def all_balances(self, call: Call, _params: Mapping[str, str]) -> Reply:
         """A member's balances: `{summary{total_points,life_time_points},details[...]}`, here with a single account.

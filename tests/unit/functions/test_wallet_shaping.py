@@ -9,14 +9,15 @@ import msgspec
 import pytest
 
 from shared.errors import UpstreamGarbled
-from wallet_proxy.wallet import MAX_OFFERS_BYTES, OFFER_FIELDS, empty_wallet, wallet_of
+from wallet_proxy.wallet import MAX_ANSWER_BYTES, OFFER_FIELDS, Shape, answer_of, empty_wallet, fitted, wallet_of
 
+ALL = frozenset(OFFER_FIELDS)
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-def shaped(*offers: dict[str, Any], limit: int = 50, fields: frozenset[str] = OFFER_FIELDS, **more: Any) -> Any:
+def shaped(*offers: dict[str, Any], limit: int = 50, fields: frozenset[str] = ALL, **more: Any) -> Any:
     payload = {"user_offers": list(offers), "available_points": 100, "total_points": 1000} | more
-    return wallet_of(payload, limit=limit, fields=fields, now=NOW)
+    return answer_of(wallet_of([payload]), Shape("en-US", limit, fields), NOW)
 
 
 def only(offer: dict[str, Any]) -> dict[str, Any]:
@@ -44,8 +45,6 @@ def only(offer: dict[str, Any]) -> dict[str, Any]:
         ("expiration_date", "expires_at"),
         ("redemption_end_date", "expires_at"),
         ("end_date", "expires_at"),
-        ("points_required", "points_required"),
-        ("price", "points_required"),
         ("is_redeemable", "redeemable"),
         ("redeemable", "redeemable"),
     ],
@@ -54,6 +53,17 @@ def test_every_spelling_of_a_field_has_one_name_here(theirs: str, ours: str) -> 
     offer = only({theirs: "value"})
 
     assert offer == {name: ("value" if name == ours else None) for name in OFFER_FIELDS}
+
+
+@pytest.mark.parametrize("theirs", ["points_required", "price"])
+@pytest.mark.parametrize(
+    ("sent", "number", "text"),
+    [(1500, 1500, "1,500"), ("1500", 1500, "1,500"), ("12.50", 12.5, "12.5"), ("many", None, None), (True, None, None)],
+)
+def test_the_price_of_an_offer_is_a_number_and_printed(theirs: str, sent: Any, number: Any, text: Any) -> None:
+    offer = only({theirs: sent})
+
+    assert (offer["points_required"], offer["points_required_text"]) == (number, text)
 
 
 def test_of_two_spellings_the_better_one_counts_unless_it_is_null() -> None:
@@ -111,8 +121,9 @@ def test_only_the_fields_asked_for_are_answered() -> None:
         ("2026-11-22T10:30:00-02:00", True),
         ("2026-11-22T12:00:01", True),
         ("2026-11-22T11:59:59.999", False),
-        ("2026-11-22", False),
-        ("2026-11-23", True),
+        ("2026-11-21", False),
+        ("2026-11-22", True),
+        ("20261121", False),
         ("0001-01-01T00:00:00+14:00", False),
         ("9999-12-31T23:59:59-14:00", True),
         ("next year", True),
@@ -145,19 +156,63 @@ def test_the_count_is_sessionms_or_else_ours(total_records: Any, count: int, tru
     assert (found["offer_count"], found["truncated"]) == (count, truncated)
 
 
-@pytest.mark.parametrize(("points", "shown"), [(0, 0), (12.5, 12.5), (None, None), ("100", None), (True, None)])
+@pytest.mark.parametrize(("points", "shown"), [(0, 0), (12.5, 12.5), (None, None), ("100", 100), (True, None)])
 def test_points_are_numbers_or_null(points: Any, shown: float | None) -> None:
     found = shaped(available_points=points, total_points=points)
 
     assert (found["available_points"], found["total_points"]) == (shown, shown)
 
 
+@pytest.mark.parametrize(
+    ("expires_at", "expires_on", "days_left"),
+    [
+        ("2026-11-22T23:00:00Z", "November 22, 2026", 0),
+        ("2026-11-23T00:00:00Z", "November 23, 2026", 1),
+        ("2026-12-22", "December 22, 2026", 30),
+        ("2026-11-23T03:30:00+14:00", "November 23, 2026", 0),
+        (None, None, None),
+        ("soon", None, None),
+    ],
+)
+def test_the_end_of_an_offer_is_printed_and_counted_in_days(
+    expires_at: Any, expires_on: str | None, days_left: int | None
+) -> None:
+    offer = only({"offer_id": "1", "expiration_date": expires_at})
+
+    assert (offer["expires_on"], offer["days_left"]) == (expires_on, days_left)
+
+
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [
+        ({}, True),
+        ({"redeem_date": None, "status": "issued"}, True),
+        ({"status": 2}, True),
+        ({"redeem_date": "2026-11-01T00:00:00Z"}, False),
+        ({"status": "Redeemed"}, False),
+    ],
+)
+def test_an_offer_that_was_redeemed_is_left_out(more: dict[str, Any], shown: bool) -> None:
+    assert len(shaped({"offer_id": "1", **more})["offers"]) == int(shown)
+
+
+def test_an_offer_that_moved_to_the_next_page_meanwhile_is_shown_once() -> None:
+    pages: list[dict[str, Any]] = [
+        {"user_offers": [{"id": "a"}, {"id": "b"}], "total_records": 3},
+        {"user_offers": [{"id": "b"}, {}, {}]},
+    ]
+
+    wallet = wallet_of(pages)
+
+    assert ([offer.user_offer_id for offer in wallet.offers], wallet.not_fetched) == (["a", "b", None, None], 0)
+
+
 def test_a_wallet_never_grows_to_what_braze_throws_away() -> None:
     offer = {"description": "☕" * 10_000}  # 30,000 bytes each
 
-    found = shaped(*[offer] * 60, limit=1000)
+    found = fitted(shaped(*[offer] * 60, limit=1000), MAX_ANSWER_BYTES)
 
-    assert len(msgspec.json.encode(found["offers"])) <= MAX_OFFERS_BYTES
+    assert len(msgspec.json.encode(found)) <= MAX_ANSWER_BYTES
     assert len(found["offers"]) == 29
     assert (found["offer_count"], found["truncated"]) == (60, True)
 
@@ -165,9 +220,14 @@ def test_a_wallet_never_grows_to_what_braze_throws_away() -> None:
 @pytest.mark.parametrize("user_offers", [None, "seven", {}, [1], [{}, None]])
 def test_a_wallet_of_another_shape_is_garbled(user_offers: Any) -> None:
     with pytest.raises(UpstreamGarbled):
-        wallet_of({"user_offers": user_offers}, limit=50, fields=OFFER_FIELDS, now=NOW)
+        wallet_of([{"user_offers": user_offers}])
+
+
+def test_more_offers_than_were_asked_for_are_garbled() -> None:
+    with pytest.raises(UpstreamGarbled):
+        wallet_of([{"user_offers": [{}] * 1001}])
 
 
 def test_a_wallet_without_facts_has_the_same_keys() -> None:
-    assert empty_wallet().keys() == shaped().keys()
-    assert empty_wallet()["available_points"] is None
+    assert empty_wallet("en-US").keys() == shaped().keys()
+    assert empty_wallet("en-US")["available_points"] is None

@@ -1,0 +1,45 @@
+"""Asking a vendor while somebody waits: its health, its ceiling, one more try and the end of the time, together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from shared.breaker import Breaker
+from shared.bulkhead import Bulkhead
+from shared.deadline import Deadline, within
+from shared.errors import BundleError
+from shared.retries import REPEATABLE, hedged
+
+Result = TypeVar("Result")
+
+
+class Upstream:
+    """One vendor as this environment may ask it."""
+
+    def __init__(self, breaker: Breaker, bulkhead: Bulkhead) -> None:
+        self._breaker = breaker
+        self._bulkhead = bulkhead
+
+    def read(self, ask: Callable[[], Result], deadline: Deadline) -> Result:
+        """What `ask` returns, asked twice at most; raises an `UpstreamError`, or `DeadlineExceeded` when time is up."""
+        return self._recorded(deadline, lambda: hedged(lambda: self._asked(ask), REPEATABLE, deadline))
+
+    def write(self, ask: Callable[[], Result], deadline: Deadline) -> Result:
+        """The same, asked once."""
+        return self._recorded(deadline, lambda: within(deadline, lambda: self._asked(ask)))
+
+    def _asked(self, ask: Callable[[], Result]) -> Result:
+        self._breaker.check()
+        with self._bulkhead.place():
+            return ask()
+
+    def _recorded(self, deadline: Deadline, call: Callable[[], Result]) -> Result:
+        given_seconds = deadline.remaining_seconds()
+        try:
+            result = call()
+        except BundleError as error:
+            self._breaker.record(error, given_seconds)
+            raise
+        self._breaker.record(None, given_seconds)
+        return result

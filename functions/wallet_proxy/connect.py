@@ -1,0 +1,148 @@
+"""Any other operation of SessionM Connect, as SessionM words it: who may be asked what, and what must happen once.
+
+Which operations are open is configuration. Those known only to read are asked like a wallet: twice if need be, within
+the deadline. Every other one counts as a write. Braze calls two or three times for each message, so a write needs a key
+of the caller's, is made once for that key, and its answer is given to every later call with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from clients.sessionm import Sessionm, checked
+from clients.timeouts import timeouts_of
+from clients.transport import Reply
+from shared.deadline import Deadline, within
+from shared.errors import (
+    AnswerTooLarge,
+    BundleError,
+    ConfigurationError,
+    InvalidInput,
+    NotAllowed,
+    StoreUnavailable,
+    UpstreamBusy,
+    UpstreamRefused,
+    UpstreamResting,
+    UpstreamThrottled,
+    UpstreamUnauthorized,
+    UpstreamUnavailable,
+    UpstreamUnknown,
+    UpstreamUnreachable,
+)
+from shared.ledger import Ledger
+from shared.observability import logger
+from shared.outcomes import Outcome, State
+from shared.upstream import Upstream
+from wallet_proxy.wallet import MAX_ANSWER_BYTES
+
+# Operations that change nothing, by their names in public clients. Sources: Braze's partner page; public clients.
+READS = (
+    "/offers/api/*/offers/get_user_offers",
+    "/offers/api/*/offers/fetch_offers_details",
+    "/offers/api/*/rewardstores/get_reward_store_offers",
+    "/offers/api/*/rewardstores/get_user_reward_stores",
+    "/incentives/api/*/user_points/all_balances",
+    "/incentives/api/*/point_audit_logs/fetch_point_audit_logs",
+    "/incentives/api/*/rule_tree/user_progress",
+    "/transactions/api/*/transactions/info/get_store_transactions",
+)
+
+KEY_HEADER = "idempotency-key"
+
+_PATH = re.compile(r"/(offers|incentives|catalog|transactions)(/[A-Za-z0-9_-]+(\.[0-9]+)?){1,8}\Z")
+_KEY = re.compile(r"[\x21-\x7e]{8,128}\Z")
+
+# Longer than any call of ours can take.
+_LEASE_SECONDS = 5.0
+
+# The ledger keeps the answer of a write; those known are a fraction of this.
+_LONGEST_KEPT_ANSWER = 100_000
+
+_NOT_DONE = (
+    *(UpstreamUnreachable, UpstreamThrottled, UpstreamUnavailable, UpstreamUnauthorized),
+    *(UpstreamResting, UpstreamBusy, StoreUnavailable, ConfigurationError),
+)
+
+
+class Connect:
+    """Operations of Connect; `allowed` are paths, in which a `*` stands for any rest."""
+
+    def __init__(self, sessionm: Sessionm, upstream: Upstream, ledger: Ledger, allowed: Collection[str]) -> None:
+        self._sessionm = sessionm
+        self._upstream = upstream
+        self._ledger = ledger
+        self._allowed = allowed
+
+    def call(self, path: str, body: dict[str, Any], key: str, deadline: Deadline) -> str:
+        """SessionM's answer. Raises `NotAllowed`, `InvalidInput` for a write without a key, or what went wrong."""
+        if not _PATH.match(path) or not _matches(path, self._allowed):
+            raise NotAllowed(
+                "this operation is not open",
+                field="path",
+                hint="Ask the operator to add it to ConnectOperations.",
+            )
+        if _matches(path, READS):
+            return self._upstream.read(lambda: self._ask(path, body, deadline), deadline)
+        if not _KEY.match(key):
+            raise InvalidInput(
+                "an operation that changes something needs a key",
+                code="missing_field",
+                field=KEY_HEADER,
+                hint="Send the header Idempotency-Key, 8 to 128 characters that differ for each change you mean.",
+            )
+        return self._once(path, body, key, deadline)
+
+    def _ask(self, path: str, body: dict[str, Any], deadline: Deadline) -> str:
+        reply: Reply = self._sessionm.connect(path, body, timeouts_of(deadline))
+        checked("SessionM Connect", reply)
+        if len(reply.content) > MAX_ANSWER_BYTES:
+            raise AnswerTooLarge("SessionM Connect", "more than Braze takes")
+        return reply.content.decode()
+
+    def _once(self, path: str, body: dict[str, Any], key: str, deadline: Deadline) -> str:
+        entry_id = "connect-" + sha256(msgspec.json.encode([path, key])).hexdigest()[:40]
+        settled = within(deadline, lambda: self._ledger.claim(entry_id, _LEASE_SECONDS))
+        if settled is not None:
+            return _told_again(settled)
+        try:
+            answer = self._upstream.write(lambda: self._ask(path, body, deadline), deadline)
+        except _NOT_DONE:
+            self._note(entry_id, None)
+            raise
+        except UpstreamRefused as error:
+            self._note(entry_id, Outcome(State.FAILED, error.vendor_code))
+            raise
+        except BundleError as error:
+            self._note(entry_id, Outcome(State.UNKNOWN, error.code))
+            raise
+        kept = answer if len(answer) <= _LONGEST_KEPT_ANSWER else '{"status":"ok"}'
+        self._note(entry_id, Outcome(State.SENT, detail=kept))
+        return answer
+
+    def _note(self, entry_id: str, outcome: Outcome | None) -> None:
+        """Writes down what became of it. If that fails, the entry is unknown when its lease is over."""
+        try:
+            if outcome is None:
+                self._ledger.release(entry_id)
+            else:
+                self._ledger.settle(entry_id, outcome)
+        except StoreUnavailable as error:
+            logger.error("outcome of a write not recorded", code=error.code, detail=str(error))
+
+
+def _told_again(settled: Outcome) -> str:
+    if settled.state is State.SENT:
+        return settled.detail
+    if settled.state is State.FAILED:
+        raise UpstreamRefused("SessionM Connect", settled.reason)
+    raise UpstreamUnknown("SessionM Connect", "an earlier call with this key may or may not have been carried out")
+
+
+def _matches(path: str, patterns: Collection[str]) -> bool:
+    return any(fnmatchcase(path, pattern) for pattern in patterns)

@@ -1,0 +1,104 @@
+"""A member's wallet from the cache, or from SessionM page by page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, TypeVar
+
+import msgspec
+
+from clients.sessionm import GET_USER_OFFERS, Sessionm, refusal
+from clients.timeouts import timeouts_of
+from clients.transport import raise_for_status
+from shared.deadline import Deadline
+from shared.errors import AnswerTooLarge, BundleError
+from shared.flight import Found, SingleFlight
+from shared.observability import count, logger
+from shared.upstream import Upstream
+from shared.wallets import key_of
+from wallet_proxy.wallet import MAX_ANSWER_BYTES, MAX_OFFERS, Wallet, offers_of, total_of, wallet_of
+
+Kept = TypeVar("Kept")
+
+# Offers asked for at first. Most members have fewer, and a smaller answer is a quicker one.
+PAGE_OFFERS = 200
+
+
+class WalletReader:
+    """Reads wallets in both dialects; `wallets` and `answers` are kept in the same table, under the same keys."""
+
+    def __init__(
+        self, sessionm: Sessionm, upstream: Upstream, wallets: SingleFlight[Wallet], answers: SingleFlight[str]
+    ) -> None:
+        self._sessionm = sessionm
+        self._upstream = upstream
+        self._wallets = wallets
+        self._answers = answers
+
+    def wallet(self, user_id: str, culture: str, deadline: Deadline, *, use_cache: bool) -> Found[Wallet]:
+        """All of a member's offers. Raises the `BundleError` that kept us from them when nothing older can serve."""
+
+        def fetch() -> Wallet:
+            return wallet_of(self._pages(user_id, culture, deadline))
+
+        return _read(self._wallets, user_id, culture, fetch, deadline, use_cache)
+
+    def vendor_answer(
+        self, user_id: str, request: dict[str, Any], deadline: Deadline, *, use_cache: bool
+    ) -> Found[str]:
+        """SessionM's own answer to its own request, when it is one that Braze will let a template see."""
+
+        def ask() -> str:
+            reply = self._sessionm.connect(GET_USER_OFFERS, request, timeouts_of(deadline))
+            raise_for_status("SessionM Connect", reply, refusal)
+            reply.json("SessionM Connect")
+            if len(reply.content) > MAX_ANSWER_BYTES:
+                raise AnswerTooLarge("SessionM Connect", "more than Braze takes; ask for fewer offers with take")
+            return reply.content.decode()
+
+        variant = "vendor " + sha256(msgspec.json.encode(request, order="sorted")).hexdigest()[:16]
+        fetch = lambda: self._upstream.read(ask, deadline)  # noqa: E731
+        return _read(self._answers, user_id, variant, fetch, deadline, use_cache)
+
+    def _pages(self, user_id: str, culture: str, deadline: Deadline) -> list[dict[str, Any]]:
+        """The first page, and as many more as there are offers and there is time. What is missing will be counted."""
+        pages = [self._page(user_id, culture, 0, PAGE_OFFERS, deadline)]
+        wanted = min(total_of(pages[0]), MAX_OFFERS)
+        fetched = len(offers_of(pages[0]))
+        try:
+            while fetched < wanted and offers_of(pages[-1]):
+                pages.append(self._page(user_id, culture, fetched, wanted - fetched, deadline))
+                fetched += len(offers_of(pages[-1]))
+        except BundleError as error:
+            count("WalletsIncomplete")
+            logger.warning("wallet not read to its end", code=error.code, detail=str(error))
+        return pages
+
+    def _page(self, user_id: str, culture: str, skip: int, take: int, deadline: Deadline) -> dict[str, Any]:
+        def ask() -> dict[str, Any]:
+            payload = self._sessionm.get_user_offers(
+                user_id, culture=culture, skip=skip, take=take, timeouts=timeouts_of(deadline)
+            )
+            offers_of(payload)
+            return payload
+
+        return self._upstream.read(ask, deadline)
+
+
+def _read(
+    flight: SingleFlight[Kept],
+    user_id: str,
+    variant: str,
+    fetch: Callable[[], Kept],
+    deadline: Deadline,
+    use_cache: bool,
+) -> Found[Kept]:
+    if not use_cache:
+        as_of = time.time()
+        return Found(fetch(), as_of, cached=False)
+    found = flight.read(key_of(user_id), fetch, deadline, variant)
+    if found.cached:
+        count("WalletCacheHits")
+    return found
