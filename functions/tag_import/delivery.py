@@ -164,7 +164,7 @@ def _announced(settled: Sequence[Load], storage: Storage) -> list[Staying]:
 
 def _complete(import_id: str, storage: Storage) -> bool:
     job = storage.jobs.find(import_id)
-    if job is None or job.state is not JobState.DELIVERING:
+    if job is None or job.finished_at or job.state not in (JobState.DELIVERING, JobState.FAILED):
         return False
     return storage.verdicts.tally(import_id).total == job.reading.rows_queued
 

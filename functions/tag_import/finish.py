@@ -93,10 +93,7 @@ class Finisher:
         return self._end(structs.replace(job, state=JobState.FINISHED, read_back=read_back, leavers_file=leavers_file))
 
     def tell(self, job: Job) -> Job:
-        """Ends an import that failed. Rows that had been queued by then are delivered all the same.
-
-        Its failure file lists what was refused up to now; the verdicts of rows on their way are counted, not listed.
-        """
+        """Ends an import that failed, once rows that had been queued by then have their verdicts."""
         return self._end(job)
 
     def _end(self, job: Job) -> Job:

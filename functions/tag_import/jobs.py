@@ -7,7 +7,9 @@ A job's states, and what moves it on:
     exporting          Braze is at work                       -> reading, when the export is in our bucket
     reading            rows go to the queue, up to `reading`  -> delivering, at the end of the file
     delivering         every row is queued                    -> finished, when each has its verdict
-    finished, failed   the end; `failed` when nothing could be read, and `reason` says why
+    finished           the end
+    failed             the end, too, when the rest could not be read, and `reason` says why; rows that were queued by
+                       then are delivered, and counted, before it is told
 """
 
 from __future__ import annotations

@@ -114,12 +114,12 @@ class Worker:
                 job = self._exporter.fetch(job)
             elif state is JobState.READING:
                 job = self._reader.read(job, deadline, checkpoint)
-            elif state is JobState.DELIVERING and self._is_delivered(job):
-                job = self._finisher.finish(job)
-            elif state is JobState.FAILED and not job.finished_at:
-                job = self._finisher.tell(job)
-            else:
+            elif job.finished_at or state is JobState.AWAITING_UPLOAD or not self._is_delivered(job):
                 break
+            elif state is JobState.DELIVERING:
+                job = self._finisher.finish(job)
+            else:
+                job = self._finisher.tell(job)
         self._release(job.import_id)
 
     def _is_delivered(self, job: Job) -> bool:

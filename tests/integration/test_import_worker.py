@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from typing import Any
@@ -289,3 +290,19 @@ def test_an_export_that_failed_is_told_once(handle: Invoked, jobs: Jobs) -> None
     assert structs.replace(again, version=0, lease_until=0, lease_holder="") == structs.replace(
         told, version=0, lease_until=0, lease_holder=""
     )
+
+
+def test_a_file_that_breaks_midway_is_told_when_its_rows_have_their_verdicts(
+    aws: Aws, handle: Invoked, jobs: Jobs
+) -> None:
+    whole = gzip.compress(("user_id,tags,ttl\n" + "member-1,gold,600\n" * 200_000).encode(), 0)
+    announced = dropped(aws)
+    aws.s3.put_object(Bucket=aws.bucket(), Key="imports/broken.csv.gz", Body=whole[: len(whole) // 2])
+    announced["detail"]["object"]["key"] = "imports/broken.csv.gz"
+    assert not work(handle, announced)
+    job = job_of(jobs, announced)
+    assert (job.state, job.finished_at, job.reading.rows_queued > 0) == (JobState.FAILED, 0, True)
+
+    deliver(aws, job.import_id)
+    assert not work(handle, {"import_id": job.import_id})
+    assert job_of(jobs, announced).finished_at > 0

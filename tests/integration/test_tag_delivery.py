@@ -360,7 +360,14 @@ def test_the_last_verdict_of_an_import_wakes_its_job(aws: Aws, handle: Invoked) 
     assert aws.queued("imports") == [{"import_id": "import-1"}], "a worker may have died after the last verdict"
 
 
-@pytest.mark.parametrize("state", sorted(set(JobState) - {JobState.DELIVERING}))
+def test_so_does_that_of_an_import_whose_file_broke_off(aws: Aws, handle: Invoked) -> None:
+    job(aws, JobState.FAILED, rows_queued=1)
+
+    deliver(handle, parcel(EXPIRING))
+    assert aws.queued("imports") == [{"import_id": "import-1"}]
+
+
+@pytest.mark.parametrize("state", sorted(set(JobState) - {JobState.DELIVERING, JobState.FAILED}))
 def test_an_import_that_is_not_read_to_its_end_or_long_over_is_not_woken(
     aws: Aws, handle: Invoked, state: JobState
 ) -> None:
