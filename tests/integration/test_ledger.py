@@ -192,7 +192,7 @@ def test_a_claim_whose_answer_was_lost_is_still_ours(aws: Aws, faulty_aws: Fault
         if faulty_aws.calls.count(operation) > 1:
             return None
         _passed_on(aws, operation, body)
-        return 200, {"Content-Length": "9"}, b""
+        return 500, {"Content-Type": "application/x-amz-json-1.0"}, b'{"__type":"InternalServerError"}'
 
     faulty_aws.answer(operation, broken_off_once)
 

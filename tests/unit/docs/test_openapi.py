@@ -31,9 +31,9 @@ from tests.unit.docs.material import (
     template_routes,
 )
 from trigger_relay import fields
-from trigger_relay.intake import trigger_of
-from trigger_relay.passthrough import CampaignSend, CanvasSend
+from trigger_relay.reading import Reader
 from trigger_relay.triggers import check_audience
+from trigger_relay.vendor_bodies import CampaignSend, CanvasSend
 from wallet_proxy.endpoint import UserOffersBody, WalletOptions
 from wallet_proxy.wallet import OFFER_FIELDS
 
@@ -175,7 +175,7 @@ def test_parameter_examples_are_accepted(operation: Operation) -> None:
 def test_body_examples_are_accepted_by_the_function(operation: Operation, value: Any) -> None:
     body = msgspec.json.encode(value)
     if operation.route == "POST /triggers":
-        trigger_of(fields.parse(body), "", frozenset())
+        Reader().read(fields.parse(body))
         return
     read = validation.decode(body, SHAPES[operation.route])
     match read:
@@ -209,8 +209,16 @@ def test_a_trigger_may_be_addressed_by_the_names_the_function_knows_and_no_other
         *fields.CAMPAIGN_NAMES,
         *fields.CANVAS_NAMES,
         *fields.BROADCAST_NAMES,
+        *fields.URGENT_NAMES,
         *fields.MEMBER_NAMES,
+        *fields.MEMBER_KIND_NAMES,
+        *fields.ALIAS_NAMES,
+        *fields.ALIAS_NAME_NAMES,
+        *fields.ALIAS_LABEL_NAMES,
+        *fields.BRAZE_ID_NAMES,
         *fields.EMAIL_NAMES,
+        *fields.PRIORITIZATION_NAMES,
+        *fields.RECIPIENTS_NAMES,
         *fields.EVENT_NAMES,
     ]
 

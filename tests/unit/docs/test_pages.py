@@ -39,7 +39,7 @@ from tests.unit.docs.material import (
 )
 from tests.unit.docs.test_openapi import SHAPES
 from trigger_relay import fields
-from trigger_relay.intake import trigger_of
+from trigger_relay.reading import Reader
 from wallet_proxy.wallet import OFFER_FIELDS
 
 # What Braze puts in the place of the Liquid in a snippet.
@@ -175,7 +175,7 @@ def test_json_is_what_its_reader_accepts(block: Block) -> None:
     found = [shape for name, shape in readers.items() if name in value]
 
     if "customer identifier" in value:
-        trigger_of(fields.parse(body), "", frozenset())
+        Reader().read(fields.parse(body))
     elif not found:
         assert value.keys() == set(fields.CAMPAIGN_NAMES[:1]) | set(fields.CANVAS_NAMES[:1]), "whose JSON is this?"
     for shape in found:
@@ -277,7 +277,7 @@ def test_curl_calls_a_route_that_exists_with_a_body_it_accepts(call: str) -> Non
     assert ("CONTENT_API" in call) == (operation.api == "ContentApi")
     assert ("-K caller.conf" in call) == ("security" not in operation.details)
     if body and operation.route == "POST /triggers":
-        trigger_of(fields.parse(body[1].encode()), "", frozenset())
+        Reader().read(fields.parse(body[1].encode()))
     elif body:
         validation.decode(body[1].encode(), SHAPES[operation.route])
 
@@ -335,8 +335,12 @@ def test_every_name_a_trigger_may_be_addressed_by_is_listed_in_its_order() -> No
         fields.CAMPAIGN_NAMES,
         fields.CANVAS_NAMES,
         fields.BROADCAST_NAMES,
+        fields.URGENT_NAMES,
         fields.MEMBER_NAMES,
+        fields.ALIAS_NAMES,
+        fields.BRAZE_ID_NAMES,
         fields.EMAIL_NAMES,
+        fields.RECIPIENTS_NAMES,
     ):
         assert list(names) in rows
 
