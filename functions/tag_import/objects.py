@@ -35,7 +35,7 @@ _MOST_UNPACKED_TO_PACKED = 200
 _UNPACKED_BYTES_ALWAYS_FINE = 67_108_864
 
 _GZIP, _ZIP, _ZIP_WITHOUT_FILES = b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06"
-_GONE = frozenset({"404", "NoSuchKey", "NoSuchVersion"})
+_GONE = frozenset({"404", "NoSuchKey", "NoSuchVersion", "PreconditionFailed"})
 _ENCRYPTED = 0x1
 _WORKBOOK = "[Content_Types].xml"
 
@@ -150,7 +150,9 @@ class _Object(io.RawIOBase):
         self._position = 0
         self._found: GetObjectOutputTypeDef | None = None
         with _asking():
-            self.size_bytes = s3.head_object(**self._which)["ContentLength"]
+            found = s3.head_object(**self._which)
+        self.size_bytes = found["ContentLength"]
+        self._same: Any = {"IfMatch": found["ETag"]}  # in a bucket without versions another may take the name
         if not self.size_bytes:
             raise UnreadableFile("the file is empty")
 
@@ -168,10 +170,11 @@ class _Object(io.RawIOBase):
         if position < 0:
             raise _BeforeTheStart("there is nothing before the start of a file")
         if self._found is not None and 0 <= position - self._position < _READ_BYTES:
-            self._next(position - self._position)
-        elif position != self._position:
+            while self._position < position and self.read(position - self._position):
+                pass
+        if position != self._position:
             self._leave()
-        self._position = position
+            self._position = position
         return position
 
     def readinto(self, buffer: Any) -> int:
@@ -188,7 +191,7 @@ class _Object(io.RawIOBase):
     def _next(self, count: int) -> bytes:
         with _asking():
             if self._found is None:
-                self._found = self._s3.get_object(**self._which, Range=f"bytes={self._position}-")
+                self._found = self._s3.get_object(**self._which, **self._same, Range=f"bytes={self._position}-")
             return self._found["Body"].read(count) if count else b""
 
     def _leave(self) -> None:
@@ -262,5 +265,7 @@ def _asking() -> Iterator[None]:
             yield
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in _GONE:
-                raise UnreadableFile("the file is gone from the bucket; upload it anew") from None
+                raise UnreadableFile(
+                    "the file is gone from the bucket, or another took its name; upload it anew"
+                ) from None
             raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +21,7 @@ from clients.vocabulary import MemberKind
 from shared import aws as clients
 from shared.deadline import Deadline
 from shared.errors import StoreUnavailable
-from shared.queues import Queue
+from shared.queues import BATCH_MESSAGES, Queue
 from tag_import.failures import COLUMNS, part_key
 from tag_import.jobs import Export, Job, Jobs, JobState, Later, Options, Outdated, Source
 from tag_import.reading import Grain, Reader
@@ -254,6 +255,19 @@ def test_the_files_of_a_zip_are_read_one_after_the_other_and_their_lines_count_o
     assert job.reading.rows_read == 3
 
 
+@pytest.mark.parametrize("gap_bytes", [1_500_000, 3_000_000])
+def test_what_lies_between_the_files_of_a_zip_is_passed_over(desk: Desk, gap_bytes: int) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("one.csv", HEADER + "member-1,gold,60\n")
+        file.writestr(".cache", bytes(gap_bytes))
+        file.writestr("two.csv", HEADER + "member-2,gold,60\n")
+
+    desk.read(desk.put(archive.getvalue()))
+
+    assert desk.sent() == ["2 member-1 gold 60", "4 member-2 gold 60"]
+
+
 def test_a_failure_file_can_be_imported_as_it_is(desk: Desk) -> None:
     job = desk.read(desk.put((FILES / "failure_file.csv").read_bytes()))
 
@@ -410,22 +424,25 @@ def test_an_archive_made_to_keep_a_machine_busy_is_not_unpacked(desk: Desk, pack
 SMALL = Grain(block_bytes=2_048, interval_bytes=8_192)
 MANY = (HEADER + "".join(f"member-{number},gold,60\n" for number in range(3_000))).encode()
 
+# More than the first lines that are looked at for the header.
+MORE = (HEADER + "".join(f"member-{number},gold,60\n" for number in range(9_000))).encode()
+
 
 @pytest.mark.parametrize(
     ("pack", "members"),
     [
-        (lambda content: content, 3_000),
-        (gzip.compress, 3_000),
-        (zipped, 6_000),
-        (lambda content: content.decode().encode("utf-16"), 3_000),
+        (lambda content: content, 9_000),
+        (gzip.compress, 9_000),
+        (zipped, 18_000),
+        (lambda content: content.decode().encode("utf-16"), 9_000),
     ],
     ids=["plain", "gzip", "zip", "utf-16"],
 )
 def test_reading_that_runs_out_of_time_goes_on_where_it_was(
     aws: Aws, pack: Callable[[bytes], bytes], members: int
 ) -> None:
-    desk = Desk(aws, SMALL)
-    job = desk.put(pack(MANY))
+    desk = Desk(aws, Grain(block_bytes=4_096, interval_bytes=24_576))
+    job = desk.put(pack(MORE))
     rounds = 0
     while job.state is JobState.READING:
         with suppress(Later):
@@ -442,7 +459,7 @@ def test_reading_that_runs_out_of_time_goes_on_where_it_was(
     parcels = desk.parcels()
     assert len({parcel.id for parcel in parcels}) == len(parcels)
     assert sorted(row.member_id for parcel in parcels for row in parcel.rows) == sorted(
-        [f"member-{number}" for number in range(3_000)] * (members // 3_000)
+        [f"member-{number}" for number in range(9_000)] * (members // 9_000)
     )
 
 
@@ -472,6 +489,41 @@ def test_the_version_that_was_announced_is_read_whatever_its_name_holds_by_then(
     desk.read(msgspec.structs.replace(job, source=Source(aws.bucket(), "imports/a", version)))
 
     assert desk.sent() == MEMBERS
+
+
+def test_a_file_whose_name_another_takes_while_it_is_read_fails_the_import(aws: Aws, faulty_aws: FaultyAws) -> None:
+    desk = Desk(aws)
+    job = desk.put(MANY)
+
+    def replaced(_: bytes) -> None:
+        aws.s3.put_object(Bucket=aws.bucket(), Key="imports/a", Body=MORE)
+
+    faulty_aws.answer(f"GET /{aws.bucket()}/imports/a", replaced)
+
+    job = desk.read(job)
+
+    assert (job.state, "another took its name" in job.reason) == (JobState.FAILED, True)
+
+
+def test_no_more_batches_are_under_way_than_the_pool_of_connections_takes(aws: Aws, faulty_aws: FaultyAws) -> None:
+    desk = Desk(aws)
+    under_way: list[int] = []
+    most = 0
+
+    def slow(_: bytes) -> None:
+        nonlocal most
+        under_way.append(1)
+        most = max(most, len(under_way))
+        time.sleep(0.2)
+        under_way.pop()
+
+    faulty_aws.answer("SendMessageBatch", slow)
+    rows = "".join(f"{number},gold,60\n" for number in range(11 * BATCH_MESSAGES * PARCEL_ROWS))
+
+    job = desk.read(desk.put(HEADER + rows))
+
+    assert job.reading.rows_queued == 11 * BATCH_MESSAGES * PARCEL_ROWS
+    assert 1 < most <= 8
 
 
 @pytest.mark.parametrize("stage", ["HEAD", "GET"])

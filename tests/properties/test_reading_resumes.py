@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any, cast
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.deadline import Deadline
@@ -71,7 +71,7 @@ class World:
 
         class Bucket:
             def head_object(self, **_: Any) -> Mapping[str, Any]:
-                return {"ContentLength": len(world.content)}
+                return {"ContentLength": len(world.content), "ETag": "same"}
 
             def get_object(self, Range: str, **_: Any) -> Mapping[str, Any]:
                 body = io.BytesIO(world.content)
@@ -96,7 +96,8 @@ class World:
 
         class Line:
             def send(self, bodies: Iterable[str]) -> None:
-                fate.meet(lambda: world.parcels.extend(msgspec.json.decode(body, type=Parcel) for body in bodies))
+                parcels = [msgspec.json.decode(body, type=Parcel) for body in bodies]
+                fate.meet(lambda: world.parcels.extend(parcels))
 
         return Reader(cast(Any, Bucket()), cast(Jobs, Store()), cast(Queue, Line()), FINE)
 
@@ -176,9 +177,13 @@ worlds = st.builds(
     lambda text, pack: World(pack(text), ANNOUNCED, Export("segment-1")), users, st.sampled_from([plain, zipped])
 )
 
+# Each example starts threads, which a busy machine takes its time for.
+unhurried = settings(deadline=None)
+
 deaths = st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=6)
 
 
+@unhurried
 @given(worlds, st.lists(deaths, max_size=4), st.booleans())
 def test_a_reader_killed_anywhere_and_gone_on_with_leaves_what_one_that_lived_leaves(
     world: World, lives: list[list[tuple[int, bool]]], hurried: bool
@@ -206,6 +211,7 @@ def test_a_reader_killed_anywhere_and_gone_on_with_leaves_what_one_that_lived_le
     assert (world.job.state, world.job.reason) == (undisturbed.job.state, undisturbed.job.reason)
 
 
+@unhurried
 @given(st.lists(rows, max_size=60), line_ends, quotings, packings)
 def test_every_line_of_a_file_is_a_row_or_a_refusal_whatever_blocks_it_is_read_in(
     table: list[tuple[str, str, str, str]], line_end: str, quoting: Any, pack: Callable[[str], bytes]
@@ -234,6 +240,7 @@ def _cells(part: str) -> list[list[str]]:
     return lines
 
 
+@unhurried
 @given(st.binary(max_size=400), st.sampled_from([Options(), Options(tags=("gold",), ttl_seconds=60)]))
 def test_a_file_of_any_bytes_is_read_to_its_end_or_fails_with_a_reason(content: bytes, options: Options) -> None:
     world = World(content, options, None)
@@ -250,6 +257,7 @@ archives = st.sampled_from([pack("user_id,tags,ttl\n" + "member-1,gold,60\n" * 4
 damages = st.lists(st.tuples(st.integers(0, 2_000), st.integers(1, 255)), max_size=3)
 
 
+@unhurried
 @given(archives, damages, st.integers(0, 2_000))
 def test_a_damaged_file_is_read_to_its_end_or_fails_with_a_reason(
     content: bytes, damage: list[tuple[int, int]], length: int
