@@ -78,8 +78,8 @@ def _imported(bundle: LocalBundle, content: bytes) -> tuple[dict[str, Any], floa
     started = time.monotonic()
     requests.put(submitted["upload"]["url"], data=content, timeout=60).raise_for_status()
     while time.monotonic() - started < _LONGEST_SECONDS:
-        shown = requests.get(f"{url}/{submitted['import_id']}", headers=headers, timeout=30).json()
-        if shown["finished_at"]:
-            return shown, time.monotonic() - started
+        answer = requests.get(f"{url}/{submitted['import_id']}", headers=headers, timeout=30)
+        if answer.ok and answer.json()["finished_at"]:
+            return answer.json(), time.monotonic() - started
         time.sleep(1)
-    raise RuntimeError(f"not done after {_LONGEST_SECONDS:g} s: {shown}")
+    raise RuntimeError(f"not done after {_LONGEST_SECONDS:g} s: {answer.text}")
