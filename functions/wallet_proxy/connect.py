@@ -84,6 +84,7 @@ class Connect:
         if not _PATH.match(path) or not _matches(path, self._allowed):
             raise NotAllowed(
                 "this operation is not open",
+                code="operation_not_open",
                 field="path",
                 hint="Ask the operator to add it to ConnectOperations.",
             )

@@ -70,7 +70,7 @@ def test_an_operation_that_is_not_open_is_refused_and_not_sent(
 ) -> None:
     answered = operation(handle, service, path, {})
 
-    assert (answered.status, answered.body["code"], answered.body["field"]) == (403, "not_allowed", "path")
+    assert (answered.status, answered.body["code"], answered.body["field"]) == (403, "operation_not_open", "path")
     assert sessionm.requests() == []
 
 

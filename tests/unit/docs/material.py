@@ -124,7 +124,8 @@ def operation_for(method: str, path: str) -> tuple[Operation, Mapping[str, str]]
     """The operation a concrete path belongs to, and its path values; raises LookupError when no route matches."""
     for each in operations():
         its_method, its_path = each.route.split(" ")
-        found = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", its_path), path)
+        parts = re.sub(r"\{(\w+)\+\}", r"(?P<\1>.+)", its_path)
+        found = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", parts), path)
         if its_method == method and found:
             return each, found.groupdict()
     raise LookupError(f"no route for {method} {path}")

@@ -110,7 +110,7 @@ def test_snippet_uses_options_braze_has_and_the_stored_credential(block: Block) 
 @liquid_blocks
 def test_snippet_sends_what_the_function_accepts(block: Block) -> None:
     snippet = Snippet(block)
-    shape = SHAPES[snippet.operation.route]
+    shape: Any = SHAPES.get(snippet.operation.route, dict)  # any object, where SessionM decides what is in it
 
     if snippet.body is None:
         validation.convert({**snippet.query, **snippet.path_values}, shape, strict=False)
@@ -129,7 +129,7 @@ def test_snippet_reads_keys_the_answer_has(block: Block) -> None:
         schema: Any = snippet.operation.response_schema(200)
         for name in path if path != ("__http_status_code__",) else ():
             schema = schema["items"] if name.isdigit() else schema["properties"][name]
-    assert set(re.findall(r"\boffer\.(\w+)", snippet.liquid)) <= OFFER_FIELDS
+    assert set(re.findall(r"\boffer\.(\w+)", snippet.liquid)) <= set(OFFER_FIELDS)
 
 
 @liquid_blocks
