@@ -16,7 +16,7 @@ _BrazeId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z", description="G
 _Moment = Annotated[
     str,
     Meta(
-        pattern=r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?\Z",
+        pattern=r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+ -]\d{1,2}:?\d{2})?)?\Z",
         description="Give an ISO 8601 date or time, as in 2026-11-22T23:59:59Z.",
     ),
 ]

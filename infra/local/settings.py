@@ -18,6 +18,9 @@ STATE_DIR: Final = ROOT / ".local"
 CAMPAIGN_ID: Final = "6f1c2d0e-0b5a-4a0e-9a52-1d1a54d3c001"
 CANVAS_ID: Final = "6f1c2d0e-0b5a-4a0e-9a52-1d1a54d3c002"
 SEGMENT_ID: Final = "6f1c2d0e-0b5a-4a0e-9a52-1d1a54d3c003"
+OTHER_SEGMENT_ID: Final = "6f1c2d0e-0b5a-4a0e-9a52-1d1a54d3c004"
+EVENT: Final = "joined_club"
+PRODUCT: Final = "latte"
 
 # Who may call the local bundle, and what. The keys open nothing but the simulators on this machine.
 CALLERS: Final[Mapping[str, Sequence[str]]] = {
@@ -26,13 +29,15 @@ CALLERS: Final[Mapping[str, Sequence[str]]] = {
         "POST /wallet",
         "POST /offers/*",
         "GET /segments/*",
+        "GET /events/{event_id}",
+        "GET /products/*",
     ),
     "braze-webhook": ("POST /priv/*", "POST /tags"),
     "sessionm": (
         "POST /triggers",
         "GET /triggers/*",
         "POST /events",
-        "GET /events/*",
+        "GET /events/{event_id}",
         "POST /campaigns/trigger/send",
         "POST /canvas/trigger/send",
     ),
