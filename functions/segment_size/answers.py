@@ -13,8 +13,11 @@ import msgspec
 
 from clients.braze import Point
 from segment_size.series import Series, day_before, window_of
-from segment_size.words import change_text, number_text
+from shared.cultures import culture_of
 from shared.flight import Found
+from shared.locales import form_of, number_text
+
+_USUAL_CULTURE = "en-US"
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -23,6 +26,13 @@ class Wish(msgspec.Struct, frozen=True):
     least: float | None
     culture: str
     decimals: int = 0
+
+    def text(self, value: float | None, signed: bool = False) -> str:
+        """A number with separators, blank when it is not known; `signed` puts a plus before one above zero."""
+        if value is None:
+            return ""
+        text = number_text(value, form_of(culture_of(self.culture, _USUAL_CULTURE)), self.decimals)
+        return f"+{text}" if signed and value > 0 else text
 
 
 def size_answer(
@@ -40,7 +50,7 @@ def size_answer(
         **_standing(found, reason),
         "segment_id": segment_id,
         "size": _whole(size),
-        "size_text": "" if size is None else number_text(size, wish.culture),
+        "size_text": wish.text(size),
         "date": latest.time if latest else None,
         "previous_size": _whole(previous),
         **_change(size, previous, wish),
@@ -66,7 +76,7 @@ def count_answer(
         **_standing(found, reason),
         **named,
         name: total,
-        f"{name}_text": "" if total is None else number_text(total, wish.culture, wish.decimals),
+        f"{name}_text": wish.text(total),
         "since": current[0].time if current else None,
         "until": current[-1].time if current else None,
         f"previous_{name}": previous,
@@ -93,7 +103,7 @@ def _change(now: float | None, then: float | None, wish: Wish) -> dict[str, Any]
     change = round(now - then, wish.decimals)
     return {
         "change": change if wish.decimals else int(change),
-        "change_text": change_text(change, wish.culture, wish.decimals),
+        "change_text": wish.text(change, signed=True),
         "change_percent": round(100 * change / then, 1) if then else None,
     }
 

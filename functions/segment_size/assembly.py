@@ -10,6 +10,8 @@ from shared.cache import Cache
 from shared.config import Settings
 from shared.flight import SingleFlight
 from shared.gate import Gate
+from shared.health_guard import WINDOW_SECONDS
+from shared.tally import Tally
 
 # As many as an answer has segments, or a refresh has threads.
 _CONNECTIONS = 20
@@ -19,7 +21,7 @@ _OTHERS, _PURCHASES = "braze", "braze-purchases"
 
 
 def analytics(settings: Settings) -> Analytics:
-    client = aws.dynamodb()
+    client = aws.dynamodb_for_reads()
     table = settings.text("CACHE_TABLE")
     cache = Cache(client, table, Series, keep_seconds=settings.whole_number("SEGMENT_SIZE_STALE_SECONDS"))
     return Analytics(
@@ -30,3 +32,9 @@ def analytics(settings: Settings) -> Analytics:
         SingleFlight(cache, settings.whole_number("SEGMENT_SIZE_FRESH_SECONDS"), REFUSED_SECONDS),
         SingleFlight(cache, settings.whole_number("COUNT_FRESH_SECONDS"), REFUSED_SECONDS),
     )
+
+
+def retry_answers(settings: Settings) -> Tally:
+    """How many 503s reads have given in this minute, those of wallets included: they share a host."""
+    most = settings.whole_number("RETRY_ANSWERS_PER_MINUTE")
+    return Tally(aws.dynamodb_for_reads(), settings.text("CACHE_TABLE"), "retry answers", most, WINDOW_SECONDS)

@@ -15,17 +15,27 @@ from typing import Any
 from clients.braze import SeriesUnit
 from segment_size.answers import Wish, count_answer, size_answer
 from segment_size.assembly import analytics as analytics_of
-from segment_size.options import EventOptions, ProductOptions, SeriesOptions, SizeOptions, SizesOptions, span_of
+from segment_size.assembly import retry_answers as retry_answers_of
+from segment_size.options import (
+    EventOptions,
+    ProductOptions,
+    SeriesOptions,
+    ShortOptions,
+    SizeOptions,
+    SizesOptions,
+    span_of,
+)
 from segment_size.series import LENGTH, Analytics, Series, reason_of, today
+from shared.budgets import ReadBudget
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.errors import BundleError, UpstreamRefused
 from shared.flight import Found
+from shared.health_guard import may_ask_for_retry
 from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import count, logger
 from shared.validation import convert
 
-_ANSWER_RESERVE_SECONDS = 0.1
 _RETRY_AFTER = {"Retry-After": "5"}
 
 # Braze's day may have begun before the one in UTC.
@@ -36,29 +46,36 @@ _FINAL = frozenset({"segment_not_found", "segment_archived", "analytics_off", "n
 
 
 def build(settings: Settings) -> Handler:
-    analytics = analytics_of(settings)
-    budget_seconds = settings.milliseconds_as_seconds("READ_BUDGET_MILLISECONDS") - _ANSWER_RESERVE_SECONDS
+    analytics, budget = analytics_of(settings), ReadBudget(settings)
+    retry_answers = retry_answers_of(settings)
+
+    def answer(request: Request, options: ShortOptions, read: Callable[[Deadline], dict[str, Any]]) -> Answer:
+        deadline = budget.deadline(request, options.budget_ms)
+        body = read(deadline)
+        may_help = not body["ok"] and body["reason"] not in _FINAL
+        if may_help and options.on_error == "retry" and may_ask_for_retry(retry_answers, deadline):
+            return Answer(503, body, _RETRY_AFTER)
+        return Answer(200, body)
 
     def size(request: Request) -> Answer:
         options = convert({**request.query, "segment_id": request.path["segment_id"]}, SizeOptions, strict=False)
-        body = size_of(analytics, options.segment_id, options, request.deadline(budget_seconds))
-        return _answer(body, options.on_error)
+        return answer(request, options, lambda deadline: size_of(analytics, options.segment_id, options, deadline))
 
     def sizes(request: Request) -> Answer:
         options = convert(dict(request.query), SizesOptions, strict=False)
-        return _answer(sizes_of(analytics, options, request.deadline(budget_seconds)), options.on_error)
+        return answer(request, options, lambda deadline: sizes_of(analytics, options, deadline))
 
     def vendor(request: Request) -> Answer:
         options = convert(dict(request.query), SeriesOptions, strict=False)
-        return vendor_answer(analytics, options, request.deadline(budget_seconds))
+        return vendor_answer(analytics, options, budget.deadline(request))
 
     def event(request: Request) -> Answer:
         options = convert({**request.query, "event": request.path["event"]}, EventOptions, strict=False)
-        return _answer(event_count(analytics, options, request.deadline(budget_seconds)), options.on_error)
+        return answer(request, options, lambda deadline: event_count(analytics, options, deadline))
 
     def product(request: Request) -> Answer:
         options = convert({**request.query, "product": request.path["product"]}, ProductOptions, strict=False)
-        return _answer(product_sold(analytics, options, request.deadline(budget_seconds)), options.on_error)
+        return answer(request, options, lambda deadline: product_sold(analytics, options, deadline))
 
     return http_handler(
         {
@@ -155,11 +172,6 @@ def _or_reason(
     if found.cached:
         count("SeriesCacheHits")
     return answer(found, "")
-
-
-def _answer(body: dict[str, Any], on_error: str) -> Answer:
-    may_help = not body["ok"] and body["reason"] not in _FINAL
-    return Answer(503, body, _RETRY_AFTER) if may_help and on_error == "retry" else Answer(200, body)
 
 
 def _plain_reason(error: BundleError) -> str:

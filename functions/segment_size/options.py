@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from clients.vocabulary import Culture, SegmentId
+from shared.budgets import BudgetMilliseconds
 from shared.errors import InvalidInput
 
 # The longest a series can be asked for. Braze gives a hundred days, our history the rest.
@@ -47,19 +48,25 @@ Moment = Annotated[
 _ZONE = re.compile(r"(?<=\d)(?P<sign>[+ -])(?P<hours>\d{1,2}):?(?P<minutes>\d{2})\Z")
 
 
-class SizeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`days` is how far back the trend looks; `v` and `cache_id` only vary a URL. So do those below."""
+class ShortOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every route of the short dialect takes. `v` and `cache_id` only vary a URL."""
 
-    segment_id: SegmentId
     min: Least | None = None
-    days: Days = 7
     culture: Culture = ""
     on_error: OnError = "data"
+    budget_ms: BudgetMilliseconds | None = None
     v: str = ""
     cache_id: str = ""
 
 
-class SizesOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SizeOptions(ShortOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`days` is how far back the trend looks."""
+
+    segment_id: SegmentId
+    days: Days = 7
+
+
+class SizesOptions(ShortOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The same for several segments, `ids` separated by commas."""
 
     ids: Annotated[
@@ -69,12 +76,7 @@ class SizesOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="Give 1 to 20 segment ids, separated by commas.",
         ),
     ]
-    min: Least | None = None
     days: Days = 7
-    culture: Culture = ""
-    on_error: OnError = "data"
-    v: str = ""
-    cache_id: str = ""
 
 
 class SeriesOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,26 +91,16 @@ class SeriesOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ending_at: Moment | None = None
 
 
-class EventOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EventOptions(ShortOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     event: Name
     window: Window = "24h"
     segment_id: SegmentId | None = None
-    min: Least | None = None
-    culture: Culture = ""
-    on_error: OnError = "data"
-    v: str = ""
-    cache_id: str = ""
 
 
-class ProductOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ProductOptions(ShortOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     product: Name
     measure: Annotated[Literal["quantity", "revenue"], Meta(description="Give quantity or revenue.")] = "quantity"
     window: Window = "24h"
-    min: Least | None = None
-    culture: Culture = ""
-    on_error: OnError = "data"
-    v: str = ""
-    cache_id: str = ""
 
 
 def span_of(options: SeriesOptions, now: float) -> tuple[date, date]:

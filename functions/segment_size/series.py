@@ -21,6 +21,7 @@ from typing import TypeVar
 import msgspec
 
 from clients.braze import Braze, Point, PurchaseMeasure, SeriesUnit
+from clients.timeouts import timeouts_of
 from clients.transport import Timeouts
 from segment_size.history import History
 from shared.cache import Cache
@@ -36,13 +37,8 @@ Result = TypeVar("Result")
 # As much as Braze gives in one call.
 LENGTH = 100
 
-_CONNECT_SECONDS = 0.5
-
 # The tables answer in milliseconds; what they do not know in this share of the time is left out.
 _STORE_SHARE = 1 / 4
-
-# The deadline itself ends the wait; the socket's own time-out comes after it and only ends the abandoned thread.
-_ABANDONED_SECONDS = 0.25
 
 # How long everybody waits after a 429 that does not say how long.
 _THROTTLED_SECONDS = 60.0
@@ -209,8 +205,7 @@ def _asked(ask: Callable[[Timeouts], Result], gate: Gate, deadline: Deadline) ->
         raise UpstreamThrottled("Braze", wait)
 
     def once() -> Result:
-        left = deadline.remaining_seconds()
-        return ask(Timeouts(min(_CONNECT_SECONDS, max(0.01, left)), left + _ABANDONED_SECONDS))
+        return ask(timeouts_of(deadline))
 
     try:
         return within(deadline, lambda: repeated(once, REPEATABLE, deadline))

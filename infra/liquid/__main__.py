@@ -67,7 +67,7 @@ def _render(given: Mapping[str, str]) -> int:
     profile_path = given.get("PROFILE", "")
     profile = json.loads(Path(profile_path).read_text(encoding="utf-8")) if profile_path else {}
     source = path.read_text(encoding="utf-8")
-    with _bundle() as (content_url, member):
+    with _bundle(Path(given.get("BUNDLE") or STATE_DIR / "bundle.json")) as (content_url, member):
         variables = variables_for(given.get("MEMBER") or member, given.get("LANGUAGE", "en"), profile)
         fetcher = fetcher_for(content_url)
         preview = bool(given.get("PREVIEW"))
@@ -85,9 +85,8 @@ def _render(given: Mapping[str, str]) -> int:
 
 
 @contextmanager
-def _bundle() -> Iterator[tuple[str, str]]:
-    """The Content API's address and a member, of the running bundle or of one started here."""
-    described = STATE_DIR / "bundle.json"
+def _bundle(described: Path) -> Iterator[tuple[str, str]]:
+    """The Content API's address and a member, of the running bundle so described or of one started here."""
     if described.exists():
         running = json.loads(described.read_text(encoding="utf-8"))
         try:

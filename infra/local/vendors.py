@@ -6,7 +6,16 @@ from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from infra.local.settings import CALLERS, CAMPAIGN_ID, CANVAS_ID, SEGMENT_ID, BundleSettings
+from infra.local.settings import (
+    CALLERS,
+    CAMPAIGN_ID,
+    CANVAS_ID,
+    EVENT,
+    OTHER_SEGMENT_ID,
+    PRODUCT,
+    SEGMENT_ID,
+    BundleSettings,
+)
 from infra.local.simulators import BrazeSimulator, Member, SessionmSimulator, Simulator
 
 BRAZE_KEY: Final = "local-braze-key"
@@ -20,13 +29,16 @@ def simulators(settings: BundleSettings) -> tuple[SessionmSimulator, BrazeSimula
 
 
 def seed_braze(braze: BrazeSimulator, members: Sequence[Member]) -> None:
-    """A workspace with a campaign, a Canvas and a segment of the ids in `infra.local.settings`.
+    """A workspace with a campaign, a Canvas, segments, an event and a product by the names in `infra.local.settings`.
 
     An export of the segment holds the members, and an anonymous user.
     """
     braze.add_campaign(CAMPAIGN_ID)
     braze.add_canvas(CANVAS_ID)
     braze.add_segment(SEGMENT_ID)
+    braze.add_segment(OTHER_SEGMENT_ID, "Silver members", 25_000)
+    braze.add_event(EVENT)
+    braze.add_product(PRODUCT)
     braze.set_segment_users(SEGMENT_ID, [*(member.user_id for member in members), None])
 
 
