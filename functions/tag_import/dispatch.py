@@ -176,10 +176,10 @@ class Dispatch:
     # --- following up -----------------------------------------------------------------------------------------------
 
     def _followed_up(self, load: Load, call: Call, number: int, answered: Answered | BundleError) -> None:
-        self._tell_pace(number, answered)
+        news = self._tell_pace(number, answered)
         self._calls_under_way -= 1
         if isinstance(answered, BundleError):
-            self._failures_in_a_row += not isinstance(answered, InProgress)
+            self._failures_in_a_row += news
             if self._failures_in_a_row >= _OUTAGE:
                 self._hopeless = answered
             self._try_again(load, call.again(), answered)
@@ -194,18 +194,22 @@ class Dispatch:
         self.figures.verdicts[answered.outcome.state] += len(call.positions)
         self._close(load)
 
-    def _tell_pace(self, number: int, answered: Answered | BundleError) -> None:
+    def _tell_pace(self, number: int, answered: Answered | BundleError) -> bool:
+        """Returns whether something failed that had not been seen to fail just now."""
         match answered:
             case UpstreamThrottled():
                 self.figures.throttled += 1
-                self._pace.throttled(number, answered.retry_after_seconds)
+                return self._pace.throttled(number, answered.retry_after_seconds)
             case UpstreamError():
                 overloaded = isinstance(answered, UpstreamUnavailable) and answered.overloaded
-                self._pace.failed(number, overloaded=overloaded)
+                return self._pace.failed(number, overloaded=overloaded)
+            case BundleError():
+                return not isinstance(answered, InProgress)
             case Answered(outcome, _) if outcome.state is State.UNKNOWN:
-                self._pace.failed(number, overloaded=False)
+                return self._pace.failed(number, overloaded=False)
             case Answered(_, seconds):
                 self._pace.succeeded(number, self._calls_under_way, seconds)
+        return False
 
     def _try_again(self, load: Load, call: Call, error: BundleError) -> None:
         repeatable = ONLY_IF_NOT_DONE if call.entry_id else REPEATABLE

@@ -105,23 +105,27 @@ class Pace:
             self._good_at.append(self._clock())
         self._count()
 
-    def throttled(self, number: int, retry_after_seconds: float) -> None:
-        """A 429: nothing more begins before the time it names, 0 when it names none."""
+    def throttled(self, number: int, retry_after_seconds: float) -> bool:
+        """A 429: nothing more begins before the time it names, 0 when it names none. Returns as `failed` does."""
         wait = min(retry_after_seconds or _UNNAMED_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
         self._paused_until = max(self._paused_until, self._clock() + wait)
-        if number >= self._first_after_cut:
-            self._cut()
+        news = self.failed(number, overloaded=True)
         self._grown_from = max(self._grown_from, self._paused_until)
+        return news
 
-    def failed(self, number: int, *, overloaded: bool) -> None:
-        """No answer, or not the one asked for; `overloaded` when SessionM said that it has too much to do."""
+    def failed(self, number: int, *, overloaded: bool) -> bool:
+        """No answer, or not the one asked for; `overloaded` when SessionM said that it has too much to do.
+
+        Returns whether that is news: of many calls under way that meet the same moment of weakness, the first.
+        """
         if number < self._first_after_cut:
-            return
+            return False
         self._failures += 1
         if overloaded:
             self._cut()
         else:
             self._count()
+        return True
 
     def _grow(self) -> None:
         bound = self._most

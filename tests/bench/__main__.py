@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from infra.build import ROOT
-from tests.bench import cold_start, trigger_relay, wallet
+from tests.bench import cold_start, tag_delivery, tag_import, tag_reading, trigger_relay, wallet
 from tests.bench.emulator import emulator_path
 from tests.bench.figures import Figure, NotMeasured
 from tests.bench.ground import Ground, laid
@@ -26,6 +26,9 @@ LATEST = ROOT / ".bench" / "latest.json"
 AREAS: Mapping[str, Callable[[Ground], Iterator[Figure]]] = {
     "cold-start": cold_start.figures,
     "wallet": wallet.figures,
+    "tag-delivery": tag_delivery.figures,
+    "tag-reading": tag_reading.figures,
+    "tag-import": tag_import.figures,
     "trigger-relay": trigger_relay.figures,
 }
 

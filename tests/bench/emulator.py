@@ -60,14 +60,14 @@ class Emulator:
     def __init__(
         self, folder: Path, runtime: Path, handler: str, variables: Mapping[str, str], log: Path, quiet: bool = False
     ) -> None:
-        self._folder, self._handler, self._log, self._quiet = folder, handler, log, quiet
+        self._folder, self._handler, self.log, self._quiet = folder, handler, log, quiet
         self._variables = {**variables, "PYTHONPATH": str(runtime)}
         self._connection = HTTPConnection("127.0.0.1")
 
     def __enter__(self) -> Self:
         for _ in range(_STARTS):  # another program may take a port between our choosing and the emulator's binding it
             port, api_port = _free_ports()
-            with self._log.open("wb") as log:
+            with self.log.open("wb") as log:
                 self._process = subprocess.Popen(
                     [
                         emulator_path(),
@@ -104,10 +104,17 @@ class Emulator:
 
     def init_ms(self) -> float:
         """Milliseconds the cold start took, after a first invocation. Raises RuntimeError when it failed."""
-        found = _INIT.search(self._log.read_text(errors="replace"))
+        found = _INIT.search(self.log.read_text(errors="replace"))
         if found is None or found["status"] != "success":
             raise RuntimeError(f"{self._handler} did not start:\n{self._last_words()}")
         return float(found["ms"])
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the runtime process so far. Linux only, as all of this."""
+        of_emulator = Path(f"/proc/{self._process.pid}/task")
+        children = [pid for task in of_emulator.iterdir() for pid in (task / "children").read_text().split()]
+        times = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in children]
+        return sum(int(ticks) for each in times for ticks in each) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:
         """End the emulator; the runtime process leaves as soon as it has nobody to ask for work."""
@@ -126,7 +133,7 @@ class Emulator:
         return False
 
     def _last_words(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
 
 def _free_ports() -> tuple[int, int]:
