@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,9 +95,64 @@ def hurried(aws: Aws, sessionm: SessionmSimulator) -> Invoked:
     raise AssertionError("never warm")
 
 
+def rows_of_the_page() -> dict[str, list[str]]:
+    """The table in docs/wallet.md: what SessionM does, and the cells of our answer."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "wallet.md"
+    lines = page.read_text(encoding="utf-8").splitlines()
+    start = lines.index("| SessionM | `reason` | with `on_error=retry` |") + 2
+    table = [line.strip("| ").split(" | ") for line in lines[start : lines.index("", start)]]
+    return {cells[0]: cells[1:] for cells in table}
+
+
+# What is in the page's table, in its words; the three without a fault are tested by themselves below.
+FAULTS: dict[str, Fault | None] = {
+    "does not answer": Slow(5),
+    "answers, but byte by byte": SlowBody(5),
+    "answers without end": EndlessBody(),
+    "takes the request and says nothing": HangAfterAccept(5),
+    "drops the connection": Reset(),
+    "drops it in the middle of the answer": ResetMidBody(),
+    "cannot be reached": None,
+    "answers with something else than JSON": Garbage(),
+    "answers with a list": WrongShape(),
+    "answers with text where a number should be": WrongShape("types"),
+    "answers 200 and says inside that it failed": ErrorInside200(),
+    "answers 200 and says inside that our key is wrong": ErrorInside200("invalid_api_key"),
+    "answers 200 and refuses the member": ErrorInside200("requires_registered_user"),
+    "redirects": Status(302),
+    "answers 401": Status(401),
+    "answers 404 in its own words": Status(404),
+    "answers 422 in another's words": Status(422, "<html>"),
+    "answers 429": Throttle(30),
+    "answers 500": Status(500),
+    "answers 502": Status(502),
+    "answers 503": Status(503),
+    "has failed five times in a row, or said to wait": None,
+    "has SessionmMaxConcurrentCalls under way": None,
+}
+
+
+def test_the_table_on_the_page_lists_what_is_tested() -> None:
+    assert list(rows_of_the_page()) == list(FAULTS)
+
+
+@pytest.mark.parametrize("row", [row for row, fault in FAULTS.items() if fault is not None])
+def test_the_table_on_the_page_is_true(aws: Aws, sessionm: SessionmSimulator, row: str) -> None:
+    handle, fault = built(aws, sessionm.url), FAULTS[row]
+    assert fault is not None
+    reasons, status = rows_of_the_page()[row]
+    in_time(handle, user_id="another")  # has its connections
+    sessionm.faults.add("POST /offers/*", fault)
+
+    answered = in_time(handle, on_error="retry")
+
+    assert f"`{answered.body['reason']}`" in reasons.split(" or ")
+    assert (answered.status, answered.body["ok"]) == (int(status), False)
+
+
 def in_time(handle: Invoked, budget_ms: int = BUDGET_MS, **body: Any) -> Answered:
     started = time.perf_counter()
-    answered = post(handle, "POST /wallet", {"user_id": "member-1", **body})
+    answered = post(handle, "POST /wallet", {"user_id": "member-1"} | body)
     assert time.perf_counter() - started < budget_ms / 1000 + SLACK_SECONDS
     return answered
 
