@@ -31,6 +31,10 @@ _READ_CONFIG = _CONFIG.merge(
 # A worker keeps up to 256 rows in flight, each of which may claim and settle a ledger entry.
 _WIDE_CONFIG = _CONFIG.merge(Config(max_pool_connections=256))
 
+# A transaction of many items takes longer than one write, and nobody waits for the worker that makes it: what it cannot
+# write down is not known to have happened.
+_PATIENT_CONFIG = _WIDE_CONFIG.merge(Config(read_timeout=5))
+
 # A file is streamed while its rows are queued, so a read may pause for long between two chunks.
 _STREAMING_CONFIG = _CONFIG.merge(Config(read_timeout=60))
 
@@ -49,6 +53,10 @@ def sqs() -> SQSClient:
 
 def dynamodb() -> DynamoDBClient:
     return boto3.client("dynamodb", config=_WIDE_CONFIG)
+
+
+def dynamodb_for_transactions() -> DynamoDBClient:
+    return boto3.client("dynamodb", config=_PATIENT_CONFIG)
 
 
 def dynamodb_for_reads() -> DynamoDBClient:

@@ -27,9 +27,9 @@ from trigger_relay.calls import Call, planned
 from trigger_relay.sending import Courier, Repeated, Result, Results
 from trigger_relay.triggers import Send, Trigger
 
-# A call is begun only while this much of the function's time is left: two tries with the courier's time-outs, and the
-# ledger.
-_RESERVE_SECONDS = 40.0
+# A call is begun only while this much of the function's time is left: two tries with the courier's time-outs, and two
+# of five seconds each to claim it and to settle it.
+_RESERVE_SECONDS = 60.0
 
 # Campaigns and Canvases are served side by side, each in the order of its triggers. Braze answers in a tenth of a
 # second, so that one worker makes up to 80 calls a second: what Braze grants a whole workspace is 69.
@@ -118,7 +118,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> SqsHand
     urgent_queue = Queue(aws.sqs(), settings.text("URGENT_TRIGGER_QUEUE_URL"))
     urgent_arn = settings.text("URGENT_TRIGGER_QUEUE_ARN")
     batch_size = settings.whole_number("TRIGGER_BATCH_SIZE")
-    dynamodb = aws.dynamodb()
+    dynamodb = aws.dynamodb_for_transactions()
     cache_table = settings.text("CACHE_TABLE")
     courier = Courier(
         wiring.braze(settings, connections=_SIDE_BY_SIDE),

@@ -431,3 +431,28 @@ def test_messages_whose_delay_cannot_be_set_stay_all_the_same(
 
     assert len(run(built(aws, braze.url), *(body(number) for number in range(1, 13)))) == 12
     assert '"messages":2' in capsys.readouterr().out
+
+
+def test_a_trigger_that_could_not_be_released_is_not_sent_by_guess(
+    aws: Aws, faulty_aws: FaultyAws, braze: BrazeSimulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faulty_aws.refuse_after("TransactWriteItems", 1)
+    braze.faults.add("POST *", Status(503))
+
+    assert stays(built(aws, braze.url))
+    assert "not released" in capsys.readouterr().out
+    assert state(aws) == ("sending", None)
+
+
+def test_a_gate_stays_shut_as_long_as_the_worker_says_that_was_told_the_longest(
+    aws: Aws, braze: BrazeSimulator, clock: Clock
+) -> None:
+    first, second = built(aws, braze.url, clock), built(aws, braze.url, clock)
+    assert run(first, body(1)) == run(second, body(2)) == []  # both know it is open
+    braze.faults.add("POST *", Throttle(900), times=1)
+    braze.faults.add("POST *", Throttle(60), times=1)
+
+    assert run(first, body(3)) == run(second, body(4)) == ["message-1"]
+
+    clock.ahead += 120
+    assert run(built(aws, braze.url, clock), body(5)) == ["message-1"]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from infra.local.simulators import BrazeSimulator
 from shared.ledger import Ledger
 from shared.outcomes import Outcome, State
 from tests.integration.support.aws import Aws
-from tests.integration.support.events import Answered, Invoked, get, post
+from tests.integration.support.events import Answered, Context, Invoked, failures, get, post, sqs_event
 from tests.integration.support.faulty_aws import FaultyAws
+from trigger_relay.delivery import build as build_delivery
 from trigger_relay.intake import build
 from trigger_relay.status import build as build_status
 
@@ -216,3 +219,115 @@ def test_an_id_nobody_was_given_is_404_and_no_window_on_other_entries(aws: Aws, 
     answered = status(aws, trigger_id)
 
     assert (answered.status, answered.body["field"]) == (404, "trigger_id")
+
+
+# --- several recipients -----------------------------------------------------------------------------------------------
+
+SEVERAL = {
+    "braze_campaign_id": "campaign-1",
+    "schedule id": "sch-1",
+    "offer title": "Free coffee",
+    "recipients": [{"customer identifier": "m-1", "points": 5}, "m-2", {"email address": "ada@example.com"}],
+}
+
+
+@pytest.fixture
+def deliver(aws: Aws, braze: BrazeSimulator) -> Callable[[], None]:
+    """Works off what is in the queue."""
+    handle = build_delivery(aws.settings(BRAZE_REST_URL=braze.url))
+
+    def work() -> None:
+        while records := aws.received("triggers"):
+            assert failures(handle(sqs_event(records), Context())) == []
+
+    return work
+
+
+def test_a_trigger_for_several_members_is_one_message_and_a_send_for_each(
+    aws: Aws, handle: Invoked, deliver: Callable[[], None], braze: BrazeSimulator
+) -> None:
+    trigger_id = send(handle, SEVERAL).body["trigger_id"]
+    assert status(aws, trigger_id).body["recipients"] == {
+        **{"count": 3, "queued": 3, "unknown": 0, "failed": 0, "sent": 0},
+        "each": [{"state": "queued", "dispatch_id": None, "notice": None, "reason": None, "detail": None}] * 3,
+    }
+    deliver()
+
+    assert [(sent.recipient, sent.properties) for sent in braze.sends] == [
+        ("m-1", {"offer_title": "Free coffee", "schedule_id": "sch-1", "points": 5}),
+        ("m-2", {"offer_title": "Free coffee", "schedule_id": "sch-1"}),
+        ("ada@example.com", {"offer_title": "Free coffee", "schedule_id": "sch-1"}),
+    ]
+    answered = status(aws, trigger_id).body
+    assert (answered["state"], answered["recipients"]["sent"], answered["dispatch_id"]) == ("sent", 3, None)
+    assert [each["dispatch_id"] for each in answered["recipients"]["each"]] == [braze.sends[0].dispatch_id] * 3
+    assert not {"m-1", "m-2", "ada@example.com"} & set(json.dumps(answered).split('"')), "never who they are"
+
+
+def test_the_same_request_for_several_members_is_the_same_trigger_with_its_state(
+    handle: Invoked, deliver: Callable[[], None], braze: BrazeSimulator
+) -> None:
+    first, second = send(handle, SEVERAL), send(handle, SEVERAL)
+    assert (second.body["repeated"], second.body["state"]) == (True, "queued")
+    deliver()
+    third = send(handle, SEVERAL)
+
+    assert third.body == {**first.body, "state": "sent", "repeated": True}
+    assert len(braze.sends) == 3
+
+
+@pytest.mark.parametrize(
+    ("states", "together"),
+    [
+        (["sent", "failed", "sent"], "failed"),
+        (["sent", "failed", "unknown"], "unknown"),
+        (["failed", "unknown", None], "queued"),
+        (["sent", "sent", "sending"], "queued"),
+    ],
+)
+def test_the_state_of_several_is_the_first_anybody_must_know_of(
+    aws: Aws, handle: Invoked, states: list[str | None], together: str
+) -> None:
+    trigger_id = send(handle, SEVERAL).body["trigger_id"]
+    ledger = Ledger(aws.dynamodb, aws.table("ledger"))
+    entry = ledger.find(trigger_id)
+    assert entry is not None
+    for number, state in enumerate(states, 1):
+        if state is not None:
+            ledger.claim(f"{trigger_id}.{entry.entered_at}.{number}", 180)
+        if state not in (None, "sending"):
+            ledger.settle(f"{trigger_id}.{entry.entered_at}.{number}", Outcome(State(state), "reason"))
+
+    assert status(aws, trigger_id).body["state"] == together
+
+
+def test_the_same_event_of_another_week_is_sent_again_to_everybody(
+    aws: Aws, braze: BrazeSimulator, deliver: Callable[[], None]
+) -> None:
+    now = time.time()
+    handle = build(aws.settings(BROADCAST_ALLOWED_IDS=""), lambda: now)
+    send(handle, SEVERAL)
+    deliver()
+    now += 7 * 86_400
+    assert send(handle, SEVERAL).body["repeated"] is False
+    deliver()
+
+    assert len(braze.sends) == 6
+
+
+@pytest.mark.parametrize("flag", [True, "true", 1])
+def test_an_urgent_trigger_has_a_queue_of_its_own(aws: Aws, handle: Invoked, flag: Any) -> None:
+    assert send(handle, SENT | {"urgent": flag}).status == 202
+
+    assert aws.queued("triggers") == []
+    [queued] = aws.queued("urgent-triggers")
+    assert queued["properties"] == {"offer_title": "Free coffee"}
+
+
+def test_names_and_kinds_of_identifiers_are_configuration(aws: Aws) -> None:
+    settings = aws.settings(TRIGGER_FIELDS="loyalty card=customer_identifier", TRIGGER_CUSTOMER_IDENTIFIER="alias:card")
+    answered = send(build(settings), {"braze_campaign_id": "campaign-1", "Loyalty Card": "LC-1"})
+
+    assert answered.status == 202
+    [queued] = aws.queued("triggers")
+    assert queued["recipients"] == [{"address": {"user_alias": {"alias_name": "LC-1", "alias_label": "card"}}}]
