@@ -13,7 +13,7 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
-from segment_size.endpoint import SeriesOptions, SizeOptions
+from segment_size.options import EventOptions, ProductOptions, SeriesOptions, SizeOptions, SizesOptions
 from shared import errors, validation
 from shared.errors import DeadlineExceeded, RequestError, UpstreamError
 from tag_import.callback import Told
@@ -53,6 +53,9 @@ SHAPES: Mapping[str, type[msgspec.Struct]] = {
     "POST /wallet": WalletOptions,
     "POST /offers/api/2.0/offers/get_user_offers": UserOffersBody,
     "GET /segments/{segment_id}/size": SizeOptions,
+    "GET /segments/sizes": SizesOptions,
+    "GET /events/{event}/count": EventOptions,
+    "GET /products/{product}/sold": ProductOptions,
     "POST /priv/v1/apps/{app_key}/users/{user_id}/tags": TagFields,
     "POST /priv/v1/apps/{app_key}/external/users/{external_id}/tags": TagFields,
     "POST /tags": ShortBody,
@@ -163,7 +166,9 @@ def test_parameters_accept_what_the_function_accepts(operation: Operation) -> No
     }
 
     assert {name: bounds(each["schema"]) for name, each in operation.parameters.items()} == wanted
-    assert {name for name, each in operation.parameters.items() if each.get("required")} == set(schema.get("required", []))
+    assert {name for name, each in operation.parameters.items() if each.get("required")} == set(
+        schema.get("required", [])
+    )
 
 
 @pytest.mark.parametrize("operation", with_struct("GET"), ids=str)
