@@ -40,7 +40,12 @@ from tests.unit.docs.material import (
 from tests.unit.docs.test_openapi import SHAPES
 from trigger_relay import fields
 from trigger_relay.reading import Reader
+from trigger_relay.track_rules import PACKAGED, Rule
+from trigger_relay.vendor_paths import Group
 from wallet_proxy.wallet import OFFER_FIELDS
+
+# The packaged rules for events.
+RULES: Mapping[str, Any] = json.loads(PACKAGED.read_text(encoding="utf-8"))
 
 # What Braze puts in the place of the Liquid in a snippet.
 RENDERED = {"${user_id}": "95a7c8a3-e174-456c-92b5-064eacdbd998", "${language}": "ko"}
@@ -176,6 +181,8 @@ def test_json_is_what_its_reader_accepts(block: Block) -> None:
 
     if "customer identifier" in value:
         Reader().read(fields.parse(body))
+    elif set(value) <= RULES.keys():
+        msgspec.convert(value, dict[str, Rule])
     elif not found:
         assert value.keys() == set(fields.CAMPAIGN_NAMES[:1]) | set(fields.CANVAS_NAMES[:1]), "whose JSON is this?"
     for shape in found:
@@ -278,6 +285,8 @@ def test_curl_calls_a_route_that_exists_with_a_body_it_accepts(call: str) -> Non
     assert ("-K caller.conf" in call) == ("security" not in operation.details)
     if body and operation.route == "POST /triggers":
         Reader().read(fields.parse(body[1].encode()))
+    elif body and operation.route == "POST /events":
+        Reader().read_event(fields.parse(body[1].encode()))
     elif body:
         validation.decode(body[1].encode(), SHAPES[operation.route])
 
@@ -314,6 +323,21 @@ def test_every_environment_variable_is_documented_and_no_other() -> None:
     text = (DOCS / "configuration.md").read_text(encoding="utf-8")
 
     assert set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", text)) == environment_variables()
+
+
+def test_every_rule_for_events_is_listed_with_its_custom_event() -> None:
+    listed = {cells[0].strip("`"): cells[1].strip("`") for cells in table_rows(DOCS / "trigger-relay.md")}
+
+    assert {name: listed.get(name) for name in RULES} == {name: rule["event"] for name, rule in RULES.items()}
+
+
+def test_every_group_of_brazes_paths_is_listed() -> None:
+    cells = [row for row in table_rows(DOCS / "trigger-relay.md") if len(row) == 3]
+    default = template()["Parameters"]["BrazePathGroups"]["Default"].split(",")
+
+    listed = {row[0].strip("`"): row[2] for row in cells if row[2] in ("yes", "no")}
+
+    assert listed == {group: "yes" if group in default else "no" for group in get_args(Group)}
 
 
 def test_every_state_is_explained() -> None:
