@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -14,8 +13,8 @@ from msgspec import Meta
 from clients.vocabulary import TargetKind
 from shared.errors import ConfigurationError, InvalidInput
 from shared.queues import body_of
-from shared.validation import convert
 from trigger_relay import fields
+from trigger_relay.addresses import MEMBER_KIND, address_of, checked
 from trigger_relay.triggers import Recipient, Trigger, check_broadcast, check_properties
 
 # A thousand recipients fit a body of 1 MiB with a kilobyte of properties each; a campaign for more is a broadcast.
@@ -24,47 +23,13 @@ MAX_RECIPIENTS = 1000
 # SQS takes 256 KiB a message in older regions and emulators.
 _MESSAGE_BYTES = 200_000
 
-# Who gets the message when an email address belongs to several profiles. Source: Braze's recipient object.
-_EMAIL_PRIORITIZATION = ["identified", "most_recently_updated"]
-
-_Prioritization = Literal["identified", "unidentified", "most_recently_updated", "least_recently_updated"]
-
 _TRUE = (True, "true", 1, "1")
 _FALSE = (None, False, "false", 0, "0", "")
-
-_MEMBER_KIND = re.compile(r"external_id|braze_id|alias(:(?P<label>[^\x00-\x1f\x7f]{1,255}))?")
-
-_Text = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,255}\Z")]
-_ExternalId = Annotated[
-    str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,255}\Z", description="Give the member's external id in Braze.")
-]
 
 
 class _Target(msgspec.Struct):
     target_id: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z", description="Give the API id Braze shows under Schedule Delivery.")
-    ]
-
-
-class _Alias(msgspec.Struct):
-    """An alias as Braze has it."""
-
-    alias_name: _Text
-    alias_label: _Text
-
-
-class _External(msgspec.Struct):
-    member: _ExternalId
-
-
-class _Email(msgspec.Struct):
-    member: Annotated[
-        str,
-        Meta(
-            pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+\Z",
-            max_length=254,
-            description="Give one email address.",
-        ),
     ]
 
 
@@ -81,7 +46,7 @@ class Reader:
     member_kind: str = "external_id"
 
     def __post_init__(self) -> None:
-        kind = _MEMBER_KIND.fullmatch(self.member_kind)
+        kind = MEMBER_KIND.fullmatch(self.member_kind)
         if kind is None or self.member_kind == "alias":
             raise ConfigurationError("TRIGGER_CUSTOMER_IDENTIFIER must be external_id, braze_id or alias:LABEL")
 
@@ -134,7 +99,7 @@ class Reader:
         """Whom a payload is about, and the properties it leaves."""
         listed = sent.take_first(fields.RECIPIENTS_NAMES)
         member_kind = self._member_kind(sent.take_first(fields.MEMBER_KIND_NAMES)) or self.member_kind
-        address = _address(sent, member_kind)
+        address = address_of(sent, member_kind)
         properties = sent.properties()
         check_properties(kind, properties)
         if listed.value is not None:
@@ -144,7 +109,7 @@ class Reader:
     def _member_kind(self, given: fields.Taken) -> str:
         if given.value is None:
             return ""
-        if not isinstance(given.value, str) or not _MEMBER_KIND.fullmatch(given.value):
+        if not isinstance(given.value, str) or not MEMBER_KIND.fullmatch(given.value):
             raise InvalidInput(
                 "not a kind of identifier Braze has", field=given.name, hint="Give external_id, alias or braze_id."
             )
@@ -171,7 +136,7 @@ class Reader:
             raise InvalidInput("expected an object or an identifier", field=at, hint="Give each recipient an object.")
         try:
             sent = fields.Payload(fields.unwrapped(item), self.rules)
-            address = _address(sent, self._member_kind(sent.take_first(fields.MEMBER_KIND_NAMES)) or member_kind)
+            address = address_of(sent, self._member_kind(sent.take_first(fields.MEMBER_KIND_NAMES)) or member_kind)
         except InvalidInput as error:
             error.field = f"{at}.{error.field}"
             raise
@@ -265,83 +230,8 @@ def _target(sent: fields.Payload) -> tuple[TargetKind, str]:
             hint="Fill in braze_campaign_id or braze_canvas_id in the campaign's advanced settings.",
         )
     taken = campaign if campaign.value is not None else canvas
-    target_id: str = _checked({"target_id": taken}, _Target).target_id
+    target_id: str = checked({"target_id": taken}, _Target).target_id
     return ("campaign" if campaign.value is not None else "canvas"), target_id
-
-
-def _address(sent: fields.Payload, member_kind: str) -> dict[str, Any] | None:
-    """The recipient in Braze's shape; None when nobody is named. All names are taken, the best one counts."""
-    member = sent.take_first(fields.MEMBER_NAMES)
-    alias = sent.take_first(fields.ALIAS_NAMES)
-    alias_name = sent.take_first(fields.ALIAS_NAME_NAMES)
-    alias_label = sent.take_first(fields.ALIAS_LABEL_NAMES)
-    braze_id = sent.take_first(fields.BRAZE_ID_NAMES)
-    email = sent.take_first(fields.EMAIL_NAMES)
-    prioritization = sent.take_first(fields.PRIORITIZATION_NAMES)
-    if member.value is not None:
-        return _member(member, alias_label, member_kind)
-    if alias.value is not None:
-        return {"user_alias": msgspec.to_builtins(_checked_alias(alias))}
-    if alias_name.value is not None:
-        return {"user_alias": _alias(alias_name, alias_label.value)}
-    if braze_id.value is not None:
-        return {"braze_id": _checked({"member": braze_id}, _External).member}
-    if email.value is not None:
-        address = _checked({"member": email}, _Email).member
-        return {"email": address, "prioritization": _prioritization(prioritization)}
-    return None
-
-
-def _prioritization(given: fields.Taken) -> list[str]:
-    if given.value is None:
-        return _EMAIL_PRIORITIZATION
-    try:
-        return [str(word) for word in convert(given.value, list[_Prioritization])]
-    except InvalidInput:
-        raise InvalidInput(
-            "not what Braze sorts by", field=given.name, hint="Give a list of the words Braze knows, or leave it out."
-        ) from None
-
-
-def _member(member: fields.Taken, label: fields.Taken, member_kind: str) -> dict[str, Any]:
-    """A customer identifier is of the kind the payload or the deployment says; other names are external ids."""
-    if isinstance(member.value, dict):
-        if {"alias_name", "alias_label"} <= member.value.keys():
-            return {"user_alias": msgspec.to_builtins(_checked_alias(member))}
-        inner = _address(fields.Payload(dict(member.value)), "external_id")
-        if inner is None:
-            raise InvalidInput("nobody is named in this object", field=member.name, hint="Give an external_id.")
-        return inner
-    if not member.name.replace(".", "_").endswith(fields.MEMBER_NAMES[0]):
-        member_kind = "external_id"
-    kind, _, default_label = member_kind.partition(":")
-    if kind == "alias":
-        return {"user_alias": _alias(member, label.value or default_label)}
-    value = _checked({"member": member}, _External).member
-    return {"braze_id" if kind == "braze_id" else "external_user_id": value}
-
-
-def _alias(name: fields.Taken, label: Any) -> dict[str, Any]:
-    return {
-        "alias_name": _checked({"member": name}, _External).member,
-        "alias_label": _checked({"member": fields.Taken(fields.ALIAS_LABEL_NAMES[0], label)}, _External).member,
-    }
-
-
-def _checked_alias(taken: fields.Taken) -> _Alias:
-    try:
-        return convert(taken.value, _Alias)
-    except InvalidInput:
-        raise InvalidInput("no alias", field=taken.name, hint="Give alias_name and alias_label.") from None
-
-
-def _checked(sent_as: dict[str, fields.Taken], shape: Any) -> Any:
-    """Checks a value; an error names the field as it was sent."""
-    try:
-        return convert({name: taken.value for name, taken in sent_as.items()}, shape)
-    except InvalidInput as error:
-        error.field = sent_as[error.field or ""].name
-        raise
 
 
 def _flag(flag: fields.Taken) -> bool:
