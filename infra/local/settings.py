@@ -28,9 +28,10 @@ CALLERS: Final[Mapping[str, Sequence[str]]] = {
         "GET /wallet/*",
         "POST /wallet",
         "POST /offers/*",
+        "POST /incentives/*",
         "GET /segments/*",
-        "GET /events/{event_id}",
-        "GET /products/*",
+        "GET /events/{event}/count",
+        "GET /products/{product}/sold",
     ),
     "braze-webhook": ("POST /priv/*", "POST /tags"),
     "sessionm": (
