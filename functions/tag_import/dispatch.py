@@ -207,9 +207,9 @@ class Dispatch:
                 return not isinstance(answered, InProgress)
             case Answered(outcome, _) if outcome.state is State.UNKNOWN:
                 return self._pace.failed(number, overloaded=False)
-            case Answered(_, seconds):
-                self._pace.succeeded(number, self._calls_under_way, seconds)
-        return False
+            case _:
+                self._pace.succeeded(number, self._calls_under_way, answered.seconds)
+                return False
 
     def _try_again(self, load: Load, call: Call, error: BundleError) -> None:
         repeatable = ONLY_IF_NOT_DONE if call.entry_id else REPEATABLE
