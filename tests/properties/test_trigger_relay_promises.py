@@ -194,7 +194,7 @@ def test_every_trigger_ends_in_one_outcome_and_no_member_gets_a_message_twice(
     braze_server.add_campaign("campaign-2")
     machine = Relay.TestCase
     machine.settings = settings(
-        max_examples=15,
+        max_examples=10,
         phases=[Phase.generate],  # a failure of twenty steps is short enough as it is
         stateful_step_count=20,
         deadline=None,
