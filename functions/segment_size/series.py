@@ -179,10 +179,8 @@ class Analytics:
     def _listed(self, deadline: Deadline) -> dict[str, bool]:
         """Whether Braze counts it, for each segment that is not archived."""
         listed: dict[str, bool] = {}
-        for page in counting():
-            segments = _asked(partial(self._braze.segments, page), self._gates.others, deadline)
-            if not segments:
-                break
+        pages = counting()
+        while segments := _asked(partial(self._braze.segments, next(pages)), self._gates.others, deadline):
             listed |= {segment.id: segment.tracked for segment in segments}
         return listed
 

@@ -34,12 +34,22 @@ SLACK_SECONDS = 0.5
 
 
 def built(aws: Aws, url: str, budget_ms: int = BUDGET_MS) -> Invoked:
-    return build(aws.settings(BRAZE_REST_URL=url, READ_BUDGET_MILLISECONDS=str(budget_ms)))
+    budgets = {"READ_BUDGET_MILLISECONDS": str(budget_ms), "READ_COLD_BUDGET_MILLISECONDS": str(budget_ms)}
+    return build(aws.settings(BRAZE_REST_URL=url, **budgets))
 
 
-def in_time(handle: Invoked, budget_ms: int = BUDGET_MS) -> Answered:
+SIZE: dict[str, Any] = {"route": "GET /segments/{segment_id}/size", "path": {"segment_id": "segment-1"}}
+OTHERS: list[dict[str, Any]] = [
+    {"route": "GET /segments/sizes", "query": {"ids": "segment-1,segment-2"}},
+    {"route": "GET /segments/data_series", "query": {"segment_id": "segment-1", "length": "200"}},
+    {"route": "GET /events/{event}/count", "path": {"event": "joined"}},
+    {"route": "GET /products/{product}/sold", "path": {"product": "latte"}},
+]
+
+
+def in_time(handle: Invoked, budget_ms: int = BUDGET_MS, asked: dict[str, Any] = SIZE) -> Answered:
     started = time.perf_counter()
-    answered = get(handle, "GET /segments/{segment_id}/size", path={"segment_id": "segment-1"})
+    answered = get(handle, **asked)
     assert time.perf_counter() - started < budget_ms / 1000 + SLACK_SECONDS
     assert answered.status == 200
     return answered
@@ -80,6 +90,28 @@ def test_a_braze_that_takes_too_long_is_data_in_time(aws: Aws, braze: BrazeSimul
     braze.faults.add("GET *", fault)
 
     body = in_time(built(aws, braze.url, HURRIED_MS), HURRIED_MS).body
+
+    assert (body["ok"], body["reason"]) == (False, "deadline_exceeded")
+
+
+@pytest.mark.parametrize("asked", OTHERS, ids=lambda asked: asked["route"])
+@pytest.mark.parametrize("fault", [Reset(), Garbage(), WrongShape("types"), Status(503), SlowBody(5)], ids=str)
+def test_no_route_is_late_or_fails_when_braze_does(
+    aws: Aws, braze: BrazeSimulator, fault: Fault, asked: dict[str, Any]
+) -> None:
+    braze.faults.add("GET *", fault)
+
+    body = in_time(built(aws, braze.url, HURRIED_MS), HURRIED_MS, asked).body
+
+    assert body.get("ok") is not True
+    assert body.get("data", []) == []
+    assert body.get("reason", body.get("message")) != "success"
+
+
+def test_a_banner_gets_its_answer_sooner(aws: Aws, braze: BrazeSimulator) -> None:
+    braze.faults.add("GET *", Slow(5))
+
+    body = in_time(built(aws, braze.url), 250, {**SIZE, "query": {"budget_ms": "250"}}).body
 
     assert (body["ok"], body["reason"]) == (False, "deadline_exceeded")
 

@@ -191,9 +191,10 @@ def test_a_segment_without_sizes_says_why_and_is_final(
     assert sum("data_series" in request.path for request in braze.requests()) == 1
 
 
-def test_a_reason_that_braze_does_not_give_in_time_is_no_data(handle: Invoked, braze: BrazeSimulator) -> None:
+@pytest.mark.parametrize("fault", [Status(500), Status(200, {"segments": [{"name": "?"}]}), Status(200, {})], ids=str)
+def test_a_reason_that_braze_does_not_give_is_no_data(handle: Invoked, braze: BrazeSimulator, fault: Status) -> None:
     braze.add_segment("segment-silent", analytics=False)
-    braze.faults.add("GET /segments/list", Status(500))
+    braze.faults.add("GET /segments/list", fault)
 
     assert short(handle, "segment-silent").body["reason"] == "no_data"
 
