@@ -1,7 +1,7 @@
 """`python -m infra.liquid render | lint`: what `make render` and `make lint-liquid` run; both read their arguments
 from environment variables, as make passes them.
 
-    make render TEMPLATE=docs/snippets/wallet.liquid MEMBER=LC-100001 PROFILE=profile.json
+    make render TEMPLATE=docs/snippets/wallet.liquid MEMBER=95a7c8a3-e174-456c-92b5-064eacdbd998 PROFILE=profile.json
     make lint-liquid FILE=docs/snippets/wallet.liquid
 
 A template is rendered against the bundle that `make run` keeps up, or one started for it. PROFILE is a JSON file of
@@ -28,6 +28,9 @@ from infra.local.bundle import LocalBundle
 from infra.local.settings import STATE_DIR, BundleSettings, caller_key
 
 CREDENTIAL = "bundle"
+
+# The first of the local bundle's members.
+MEMBER = "95a7c8a3-e174-456c-92b5-064eacdbd998"
 CALLER = "braze-connected-content"
 
 
@@ -62,13 +65,13 @@ def variables_for(member: str, language: str = "en", profile: Mapping[str, Any] 
 def _render(given: Mapping[str, str]) -> int:
     path = Path(given.get("TEMPLATE", ""))
     if not path.is_file():
-        print("Which template? As in: make render TEMPLATE=docs/snippets/wallet.liquid MEMBER=LC-100001")
+        print(f"Which template? As in: make render TEMPLATE=docs/snippets/wallet.liquid MEMBER={MEMBER}")
         return 2
     profile_path = given.get("PROFILE", "")
     profile = json.loads(Path(profile_path).read_text(encoding="utf-8")) if profile_path else {}
     source = path.read_text(encoding="utf-8")
-    with _bundle(Path(given.get("BUNDLE") or STATE_DIR / "bundle.json")) as (content_url, member):
-        variables = variables_for(given.get("MEMBER") or member, given.get("LANGUAGE", "en"), profile)
+    with _bundle(Path(given.get("BUNDLE") or STATE_DIR / "bundle.json")) as content_url:
+        variables = variables_for(given.get("MEMBER") or MEMBER, given.get("LANGUAGE", "en"), profile)
         fetcher = fetcher_for(content_url)
         preview = bool(given.get("PREVIEW"))
 
@@ -85,19 +88,19 @@ def _render(given: Mapping[str, str]) -> int:
 
 
 @contextmanager
-def _bundle(described: Path) -> Iterator[tuple[str, str]]:
-    """The Content API's address and a member, of the running bundle so described or of one started here."""
+def _bundle(described: Path) -> Iterator[str]:
+    """The Content API's address, of the running bundle so described or of one started here."""
     if described.exists():
         running = json.loads(described.read_text(encoding="utf-8"))
         try:
             os.kill(running["process_id"], 0)
-            yield running["content_url"], "LC-100001"
+            yield running["content_url"]
             return
         except OSError:
             pass  # it left its description behind
     print("Starting the bundle; with `make run` in another window this is quicker.", file=sys.stderr)
     with LocalBundle(BundleSettings(state_dir=STATE_DIR / "render")) as bundle:
-        yield bundle.content_url, bundle.members[0].user_id
+        yield bundle.content_url
 
 
 def _told(message: Message) -> int:
