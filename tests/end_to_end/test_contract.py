@@ -215,7 +215,7 @@ def test_a_body_no_function_can_take_is_refused_by_the_gateway(bundle: LocalBund
         ("/wallet/someone?fields=nmae", "invalid_field"),
         (f"/segments/{SEGMENT_ID}/size?min=few", "invalid_field"),
         (f"/segments/data_series?segment_id={SEGMENT_ID}", "missing_field"),
-        (f"/segments/data_series?segment_id={SEGMENT_ID}&length=101", "invalid_field"),
+        (f"/segments/data_series?segment_id={SEGMENT_ID}&length=1001", "invalid_field"),
     ],
 )
 def test_parameters_that_are_wrong_are_refused_as_documented(bundle: LocalBundle, path: str, code: str) -> None:
