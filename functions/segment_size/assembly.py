@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import wiring
 from segment_size.history import History
-from segment_size.series import REFUSED_SECONDS, Analytics, Gates, Series
-from shared import aws
+from segment_size.series import MOST_AT_ONCE, REFUSED_SECONDS, Analytics, Gates, Series
 from shared.cache import Cache
 from shared.config import Settings
 from shared.flight import SingleFlight
@@ -13,15 +14,17 @@ from shared.gate import Gate
 from shared.health_guard import WINDOW_SECONDS
 from shared.tally import Tally
 
-# As many as an answer has segments, or a refresh has threads.
-_CONNECTIONS = 20
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+# As many as may be under way at once, also to DynamoDB.
+_CONNECTIONS = MOST_AT_ONCE
 
 # The gate "braze" is also that of triggers: both draw on the same 250,000 calls an hour.
 _OTHERS, _PURCHASES = "braze", "braze-purchases"
 
 
-def analytics(settings: Settings) -> Analytics:
-    client = aws.dynamodb_for_reads()
+def analytics(settings: Settings, client: DynamoDBClient) -> Analytics:
     table = settings.text("CACHE_TABLE")
     cache = Cache(client, table, Series, keep_seconds=settings.whole_number("SEGMENT_SIZE_STALE_SECONDS"))
     return Analytics(
@@ -34,7 +37,7 @@ def analytics(settings: Settings) -> Analytics:
     )
 
 
-def retry_answers(settings: Settings) -> Tally:
+def retry_answers(settings: Settings, client: DynamoDBClient) -> Tally:
     """How many 503s reads have given in this minute, those of wallets included: they share a host."""
     most = settings.whole_number("RETRY_ANSWERS_PER_MINUTE")
-    return Tally(aws.dynamodb_for_reads(), settings.text("CACHE_TABLE"), "retry answers", most, WINDOW_SECONDS)
+    return Tally(client, settings.text("CACHE_TABLE"), "retry answers", most, WINDOW_SECONDS)

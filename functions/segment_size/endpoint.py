@@ -25,7 +25,8 @@ from segment_size.options import (
     SizesOptions,
     span_of,
 )
-from segment_size.series import LENGTH, Analytics, Series, reason_of, today
+from segment_size.series import LENGTH, MOST_AT_ONCE, Analytics, Series, reason_of, today
+from shared import aws
 from shared.budgets import ReadBudget
 from shared.config import Settings
 from shared.deadline import Deadline
@@ -46,8 +47,8 @@ _FINAL = frozenset({"segment_not_found", "segment_archived", "analytics_off", "n
 
 
 def build(settings: Settings) -> Handler:
-    analytics, budget = analytics_of(settings), ReadBudget(settings)
-    retry_answers = retry_answers_of(settings)
+    client, budget = aws.dynamodb_for_reads(), ReadBudget(settings)
+    analytics, retry_answers = analytics_of(settings, client), retry_answers_of(settings, client)
 
     def answer(request: Request, options: ShortOptions, read: Callable[[Deadline], dict[str, Any]]) -> Answer:
         deadline = budget.deadline(request, options.budget_ms)
@@ -109,7 +110,7 @@ def sizes_of(analytics: Analytics, options: SizesOptions, deadline: Deadline) ->
     from concurrent.futures import ThreadPoolExecutor  # not paid for by a cold start that reads one
 
     ids = options.ids.split(",")
-    with ThreadPoolExecutor(len(ids)) as pool:
+    with ThreadPoolExecutor(min(len(ids), MOST_AT_ONCE)) as pool:
         segments = list(pool.map(lambda segment_id: size_of(analytics, segment_id, options, deadline), ids))
     return {
         "ok": all(segment["ok"] for segment in segments),

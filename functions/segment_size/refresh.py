@@ -15,7 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from segment_size.assembly import analytics as analytics_of
-from segment_size.series import Analytics
+from segment_size.series import MOST_AT_ONCE, Analytics
+from shared import aws
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.errors import BundleError, DeadlineExceeded
@@ -30,7 +31,6 @@ _SEGMENT_BUDGET_SECONDS = 10.0
 _RESERVE_SECONDS = 5.0
 
 _CALLS_A_SECOND = 20
-_THREADS = 8
 
 ScheduleHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
@@ -46,14 +46,14 @@ def refresh(
     Those that are not reached before the deadline fail with its code.
     """
     failed: dict[str, str] = {}
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
         begun: dict[str, Future[None]] = {}
         for segment_id in segment_ids:
             if deadline.passed():
                 failed[segment_id] = DeadlineExceeded.code
                 continue
             begun[segment_id] = pool.submit(_refreshed, analytics, segment_id, deadline)
-            if len(segment_ids) > _THREADS:
+            if len(segment_ids) > MOST_AT_ONCE:
                 sleep(1 / _CALLS_A_SECOND)
         for segment_id, future in begun.items():
             try:
@@ -71,7 +71,7 @@ def _refreshed(analytics: Analytics, segment_id: str, deadline: Deadline) -> Non
 
 
 def build(settings: Settings) -> ScheduleHandler:
-    analytics = analytics_of(settings)
+    analytics = analytics_of(settings, aws.dynamodb())
     configured = settings.names("SEGMENT_IDS")
 
     def handle(_event: Mapping[str, Any], context: Any) -> dict[str, Any]:

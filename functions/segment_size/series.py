@@ -40,6 +40,9 @@ LENGTH = 100
 # The tables answer in milliseconds; what they do not know in this share of the time is left out.
 _STORE_SHARE = 1 / 4
 
+# Series read or refreshed at the same time by one environment; botocore keeps ten connections.
+MOST_AT_ONCE = 10
+
 # How long everybody waits after a 429 that does not say how long.
 _THROTTLED_SECONDS = 60.0
 
