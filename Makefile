@@ -13,7 +13,7 @@ unexport VIRTUAL_ENV
 PY := .venv/bin/python
 CHECKED := functions infra tests
 
-.PHONY: help demo run test check format bench build deploy requirements sam-demo clean environment import redrive failures triggers resend schedule schedules unschedule \
+.PHONY: help demo run test check format bench build deploy requirements sam-demo clean environment npm-packages import redrive failures triggers resend schedule schedules unschedule \
 	render lint-liquid
 
 help: ## print this list
@@ -63,10 +63,10 @@ redrive: environment ## try again what was given up: QUEUE=tag, bulk-tag, import
 invoke-%: environment ## one function with its example event, as in make invoke-wallet
 	@$(PY) -m infra.local invoke $*
 
-test: environment ## all tests; ARGS="-k wallet" selects
+test: npm-packages ## all tests; ARGS="-k wallet" selects
 	@$(PY) -m pytest $(ARGS)
 
-check: environment ## format, lint, types, template, tests with coverage
+check: npm-packages ## format, lint, types, template, tests with coverage
 	$(PY) -m ruff format --check $(CHECKED)
 	$(PY) -m ruff check $(CHECKED)
 	$(PY) -m mypy
@@ -108,3 +108,7 @@ clean: ## remove everything that is not in git, except your deployment's answers
 
 environment:
 	@sh infra/bootstrap
+
+# For tests alone: where npm cannot be reached, all else works.
+npm-packages: environment
+	@$(PY) -m infra.npm

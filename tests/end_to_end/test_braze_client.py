@@ -1,15 +1,13 @@
 """A published client library of Braze's REST API, told our address and a caller's key, and nothing else.
 
-The library is braze-api, which needs Node.js and is fetched once, at the versions of braze_client/package-lock.json.
-Without Node.js these tests are left out, but not in continuous integration.
+The library is braze-api, for Node.js, as infra/npm.py fetched it. Its requests go out through Node's own fetch, which
+braze_client/node-fetch.js gives it in place of the package of that name.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from infra import npm
 from infra.local.bundle import LocalBundle
-from infra.local.settings import CAMPAIGN_ID, CANVAS_ID, SEGMENT_ID, STATE_DIR, caller_key
+from infra.local.settings import CAMPAIGN_ID, CANVAS_ID, SEGMENT_ID, caller_key
 from tests.end_to_end.support import Caller
 
 HERE = Path(__file__).with_name("braze_client")
@@ -27,31 +26,15 @@ TIME = "2026-11-22T12:30:00Z"
 Made = Callable[..., list[Any]]
 
 
-@pytest.fixture(scope="session")
-def library() -> Path:
-    """A folder in which the library can be required; kept until its versions change."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        if os.environ.get("CI"):
-            pytest.fail("Node.js is needed")
-        pytest.skip("Node.js is not installed")
-    lock = (HERE / "package-lock.json").read_bytes()
-    folder = STATE_DIR / f"braze-client-{hashlib.sha256(lock).hexdigest()[:12]}"
-    if not (folder / "complete").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, folder)
-        subprocess.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, check=True, timeout=120)
-        (folder / "complete").touch()
-    return folder
-
-
 @pytest.fixture
-def client(bundle: LocalBundle, library: Path) -> Made:
+def client(bundle: LocalBundle) -> Made:
+    packages = npm.folder_of()
+    assert packages.exists(), "the library is not there; `make npm-packages` fetches it"
+
     def made(*calls: tuple[str, Any], caller: str = "decisioning") -> list[Any]:
-        script = shutil.copy(HERE / "calls.js", library)
         done = subprocess.run(
-            ["node", script, bundle.intake_url, caller_key(caller)],
+            [npm.NODE, HERE / "calls.js", bundle.intake_url, caller_key(caller)],
+            env={**os.environ, "NODE_PATH": f"{packages}{os.pathsep}{HERE}"},
             input=json.dumps(calls),
             capture_output=True,
             check=True,
