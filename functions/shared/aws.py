@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.errors import StoreUnavailable
+from shared.light_dynamodb import LightDynamoDB
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -60,7 +61,7 @@ def dynamodb_for_transactions() -> DynamoDBClient:
 
 
 def dynamodb_for_reads() -> DynamoDBClient:
-    return boto3.client("dynamodb", config=_READ_CONFIG)
+    return cast("DynamoDBClient", LightDynamoDB(boto3.client("dynamodb", config=_READ_CONFIG), boto3.Session()))
 
 
 def s3() -> S3Client:

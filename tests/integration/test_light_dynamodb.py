@@ -1,0 +1,74 @@
+"""The lighter DynamoDB client answers and fails as boto3's does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from shared import aws as clients
+from shared.aws import store
+from shared.errors import StoreUnavailable
+from shared.light_dynamodb import LightDynamoDB
+from tests.integration.support.aws import Aws
+from tests.integration.support.faulty_aws import FaultyAws
+from tests.integration.support.sockets import closed_port
+
+KEY = {"id": {"S": "k"}}
+
+
+@pytest.fixture
+def light(aws: Aws) -> Any:
+    return LightDynamoDB(aws.dynamodb, boto3.Session())
+
+
+def test_items_come_back_as_they_were_put_bytes_as_well(aws: Aws, light: Any) -> None:
+    table = aws.table("cache")
+    values = {":a": {"B": b"\x00bytes"}, ":b": {"N": "7"}}
+    light.update_item(TableName=table, Key=KEY, UpdateExpression="SET a = :a, b = :b", ExpressionAttributeValues=values)
+
+    found = light.get_item(TableName=table, Key=KEY)
+    assert found["Item"] == {**KEY, "a": {"B": b"\x00bytes"}, "b": {"N": "7"}}
+    assert found["Item"] == aws.dynamodb.get_item(TableName=table, Key=KEY)["Item"]
+    assert "Item" not in light.get_item(TableName=table, Key={"id": {"S": "other"}})
+    assert len(light.batch_get_item(RequestItems={table: {"Keys": [KEY]}})["Responses"][table]) == 1
+
+
+def test_a_condition_that_fails_is_boto3s_error_with_what_there_was(aws: Aws, light: Any) -> None:
+    table = aws.table("cache")
+    light.put_item(TableName=table, Item={**KEY, "a": {"S": "there"}})
+
+    with pytest.raises(light.exceptions.ConditionalCheckFailedException) as raised:
+        light.update_item(
+            TableName=table,
+            Key=KEY,
+            UpdateExpression="REMOVE a",
+            ConditionExpression="attribute_not_exists(a)",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+    assert raised.value.response["Item"]["a"] == {"S": "there"}
+
+
+def test_a_refusal_is_boto3s_error_with_awss_code(light: Any) -> None:
+    with pytest.raises(ClientError) as raised:
+        light.get_item(TableName="no-such-table", Key=KEY)
+    assert raised.value.response["Error"]["Code"] == "ResourceNotFoundException"
+
+
+def test_a_table_that_does_not_answer_or_answers_nonsense_is_a_store_that_is_unavailable(
+    aws: Aws, faulty_aws: FaultyAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty_aws.answer("GetItem", lambda _: (200, {}, b"<html>"))
+    reads = clients.dynamodb_for_reads()
+    with pytest.raises(StoreUnavailable), store("cache"):
+        reads.get_item(TableName=aws.table("cache"), Key=KEY)
+
+    faulty_aws.answer("GetItem", lambda _: (500, {}, b""))
+    with pytest.raises(StoreUnavailable), store("cache"):
+        reads.get_item(TableName=aws.table("cache"), Key=KEY)
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed_port()}")
+    with pytest.raises(StoreUnavailable), store("cache"):
+        clients.dynamodb_for_reads().get_item(TableName="cache", Key=KEY)
