@@ -1,68 +1,58 @@
-"""Rows: one member, some tags, for how long; and their way into queue messages."""
+"""Rows: what fields ask for, for whom, and their way into queue messages."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
 
+from clients.vocabulary import Member, MemberKind
 from shared.errors import InvalidInput
-from tag_import.rows import MemberFields, Parcel, Row, TagFields, member_row, parcels, row_of
+from shared.queues import BATCH_BYTES, body_of
+from tag_import.rows import (
+    PARCEL_ROWS,
+    Label,
+    MemberFields,
+    Packer,
+    Parcel,
+    TagFields,
+    label_of,
+    member_of,
+    ttl_seconds_of,
+    webhook_import_id,
+)
+
+GOLD = Label("user_id", ("gold",), 60)
 
 
-def row(ref: str = "1", tags: list[str] | None = None) -> Row:
-    return Row("user_id", "member-1", tags or ["gold"], ref, ttl_seconds=60)
+def packed(labels: list[Label], import_id: str = "import-1", once: str = "") -> list[Parcel]:
+    """A row for each label, of one member, from line 1 on."""
+    packer = Packer(import_id, once=once)
+    full = [packer.add(line, "member-1", label) for line, label in enumerate(labels, 1)]
+    return [parcel for parcel in [*full, packer.rest()] if parcel]
 
 
-def test_a_row_with_ttl_expires_and_needs_no_key() -> None:
-    found = row_of(TagFields(["gold"], ttl=60), "user_id", "member-1", ref="1", once="")
-
-    assert found == Row("user_id", "member-1", ["gold"], "1", ttl_seconds=60, once="")
+def test_a_tag_with_a_time_to_live_expires_and_one_without_is_a_counter() -> None:
+    assert label_of(TagFields(["gold"], ttl=60), "user_id") == GOLD
+    assert label_of(TagFields(["gold"], counter=True), "external_id") == Label("external_id", ("gold",), None)
 
 
 @pytest.mark.parametrize(
-    ("fields", "once", "code", "field"),
+    ("fields", "code", "field"),
     [
-        (TagFields(["gold"]), "key", "missing_field", "rows[2].ttl"),
-        (TagFields(["gold"], ttl=60, counter=True), "key", "invalid_field", "rows[2].counter"),
-        (TagFields(["gold"], counter=True), "", "missing_field", "idempotency-key"),
+        (TagFields(["gold"]), "missing_field", "rows[2].ttl"),
+        (TagFields(["gold"], ttl=60, counter=True), "invalid_field", "rows[2].counter"),
     ],
 )
-def test_a_row_says_whether_it_expires_or_counts_and_what_its_count_is_known_by(
-    fields: TagFields, once: str, code: str, field: str
-) -> None:
+def test_fields_say_whether_a_tag_expires_or_counts(fields: TagFields, code: str, field: str) -> None:
     with pytest.raises(InvalidInput) as error:
-        row_of(fields, "user_id", "member-1", ref="1", once=once, at="rows[2].")
+        label_of(fields, "user_id", at="rows[2].")
     assert (error.value.code, error.value.field) == (code, field)
     assert error.value.hint
 
 
-def counter(once: str, member_id: str = "member-1", tags: tuple[str, ...] = ("visits",)) -> str:
-    fields = TagFields(list(tags), counter=True)
-    return row_of(fields, "user_id", member_id, ref="1", once=once).once
-
-
-def test_a_counter_is_the_same_effect_for_the_same_key_member_and_tags_only() -> None:
-    assert counter("key") == counter("key")
-    assert len({counter("key"), counter("other"), counter("key", "member-2"), counter("key", tags=("a", "b"))}) == 4
-    assert counter("key", tags=("a", "b")) != counter("key", tags=("a,b",))
-
-
-def test_a_counter_of_a_user_id_is_not_that_of_an_external_id() -> None:
-    fields = TagFields(["visits"], counter=True)
-    by_user, by_external = (
-        member_row(MemberFields(fields.tags, counter=True, **{kind: "7"}), ref="1", once="key").once  # type: ignore[arg-type]
-        for kind in ("user_id", "external_id")
-    )
-
-    assert by_user != by_external
-
-
 def test_a_member_is_named_in_exactly_one_way() -> None:
-    by_user = member_row(MemberFields(["gold"], 60, user_id="member-1"), ref="1", once="")
-    by_external = member_row(MemberFields(["gold"], 60, external_id="loyal-1"), ref="1", once="")
-
-    assert (by_user.member.kind, by_user.member.id) == ("user_id", "member-1")
-    assert (by_external.member.kind, by_external.member.id) == ("external_id", "loyal-1")
+    assert member_of(MemberFields(["gold"], 60, user_id="member-1")) == Member("user_id", "member-1")
+    assert member_of(MemberFields(["gold"], 60, external_id="loyal-1")) == Member("external_id", "loyal-1")
 
 
 @pytest.mark.parametrize(
@@ -74,39 +64,98 @@ def test_a_member_is_named_in_exactly_one_way() -> None:
 )
 def test_a_member_named_twice_or_not_at_all_is_refused(fields: MemberFields, code: str) -> None:
     with pytest.raises(InvalidInput) as error:
-        member_row(fields, ref="1", once="", at="rows[7].")
+        member_of(fields, at="rows[7].")
     assert (error.value.code, error.value.field) == (code, "rows[7].user_id")
 
 
-def opened(body: str) -> Parcel:
-    return msgspec.json.decode(body, type=Parcel)
+def effect(
+    line: int = 1,
+    member_id: str = "member-1",
+    kind: MemberKind = "user_id",
+    tags: tuple[str, ...] = ("visits",),
+    import_id: str = "import-1",
+    once: str = "",
+) -> str:
+    packer = Packer(import_id, once=once)
+    packer.add(line, member_id, Label(kind, tags))
+    parcel = packer.rest()
+    assert parcel is not None
+    return parcel.effect(parcel.rows[0])
 
 
-def test_rows_travel_in_messages_of_25_in_their_order() -> None:
-    rows = [row(str(number)) for number in range(60)]
+def test_what_a_counter_does_is_known_by_its_import_line_member_and_tags() -> None:
+    effects = [
+        effect(),
+        effect(line=2),
+        effect(member_id="member-2"),
+        effect(kind="external_id"),
+        effect(tags=("a", "b")),
+        effect(tags=("a,b",)),
+        effect(import_id="import-2"),
+        effect(once="key"),
+    ]
 
-    found = [opened(body) for body in parcels("import-1", rows)]
-
-    assert [len(parcel.rows) for parcel in found] == [25, 25, 10]
-    assert [sent for parcel in found for sent in parcel.rows] == rows
-    assert {parcel.import_id for parcel in found} == {"import-1"}
+    assert len(set(effects)) == len(effects)
+    assert effect() == effect()
 
 
-def test_a_message_of_large_rows_stays_below_what_sqs_takes() -> None:
-    large = row(tags=["☕" * 255] * 100)  # 76,500 bytes
+def test_a_key_makes_a_counter_the_same_in_every_import() -> None:
+    assert effect(import_id="import-1", once="key") == effect(import_id="import-2", once="key")
 
-    bodies = list(parcels("import-1", [large] * 3))
 
-    assert len(bodies) == 3
-    assert max(len(body.encode()) for body in bodies) < 262_144
+def test_rows_travel_in_messages_of_some_hundred_in_their_order() -> None:
+    parcels = packed([GOLD] * (2 * PARCEL_ROWS + 100))
+
+    assert [len(parcel.rows) for parcel in parcels] == [PARCEL_ROWS, PARCEL_ROWS, 100]
+    assert [row.line for parcel in parcels for row in parcel.rows] == list(range(1, 2 * PARCEL_ROWS + 101))
+    assert [parcel.id for parcel in parcels] == ["000000000001", "000000000501", "000000001001"]
+    assert [parcel.labels for parcel in parcels] == [[GOLD]] * 3
+
+
+def test_a_message_says_for_each_row_what_it_asks_for() -> None:
+    silver = Label("external_id", ("silver",), None)
+
+    [parcel] = packed([GOLD, silver, GOLD])
+
+    assert [parcel.label(row) for row in parcel.rows] == [GOLD, silver, GOLD]
+    assert [parcel.member(row).kind for row in parcel.rows] == ["user_id", "external_id", "user_id"]
+
+
+def test_ten_messages_of_the_largest_rows_go_by_what_sqs_takes_of_one() -> None:
+    large = [Label("user_id", ("\N{GRINNING FACE}" * 254 + str(number % 10),) * 100, 60) for number in range(3)]
+
+    parcels = packed([GOLD] * 400 + large)
+
+    assert max(len(body_of(parcel).encode()) for parcel in parcels) < BATCH_BYTES
 
 
 def test_no_rows_make_no_message() -> None:
-    assert list(parcels("import-1", [])) == []
+    assert packed([]) == []
 
 
 def test_a_tag_sqs_itself_would_refuse_travels_escaped() -> None:
-    [body] = parcels("import-1", [row(tags=["gold\ufffe"])])
+    label = Label("user_id", ("gold\ufffe",), 60)
 
-    assert "\ufffe" not in body
-    assert opened(body).rows[0].tags == ["gold\ufffe"]
+    [parcel] = packed([label])
+
+    assert "\ufffe" not in body_of(parcel)
+    assert msgspec.json.decode(body_of(parcel), type=Parcel).labels == [label]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("60", 60), ("30d", 2_592_000), (" 12H ", 43_200), ("45 m", 2_700), ("2w", 1_209_600), ("1s", 1)],
+)
+def test_a_time_to_live_is_read_as_people_write_it(text: str, seconds: int) -> None:
+    assert ttl_seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "d", "30 days", "11y", "3651d", "٦٠", "9" * 30])
+def test_a_time_to_live_out_of_bounds_is_none(text: str) -> None:
+    with pytest.raises(InvalidInput) as error:
+        ttl_seconds_of(text)
+    assert error.value.field == "ttl"
+
+
+def test_what_came_by_http_on_one_day_is_one_import() -> None:
+    assert webhook_import_id(1_795_000_000.0) == "webhook-2026-11-18"
