@@ -22,7 +22,7 @@ from tests.integration.support.parcels import Wanted, parcel
 from trigger_relay.delivery import build as build_trigger_delivery
 from trigger_relay.intake import build as build_intake
 from trigger_relay.passthrough import build as build_passthrough
-from trigger_relay.triggers import Trigger
+from trigger_relay.triggers import Recipient, Trigger
 from wallet_proxy.endpoint import build as build_wallet
 
 # Every credential, id and text below carries one of these.
@@ -109,7 +109,9 @@ def triggers(aws: Aws, url: str) -> list[str]:
     address = post(intake, "POST /triggers", {"campaign_id": "campaign-1", "email": f"{MEMBER} {BODY}"})
     unreadable = post(intake, "POST /triggers", f"{MEMBER} {BODY}")
     assert [answer.status for answer in (good, bad, address, unreadable)] == [202, 400, 400, 400]
-    trigger = Trigger("trg-1", "campaign", "campaign-1", [{"external_user_id": MEMBER}], {"text": BODY})
+    properties = msgspec.Raw(msgspec.json.encode({"text": BODY}))
+    recipient = Recipient({"external_user_id": MEMBER})
+    trigger = Trigger("trg-1", "campaign", "campaign-1", [recipient], properties)
     delivery = build_trigger_delivery(aws.settings(BRAZE_REST_URL=url))
     records = [sqs_record(msgspec.json.encode(trigger).decode()), sqs_record(f"{MEMBER} {BODY}", "poison")]
     delivery(sqs_event(records), Context())
