@@ -12,6 +12,7 @@ unexport VIRTUAL_ENV
 
 PY := .venv/bin/python
 CHECKED := functions infra tests
+PYTEST = $(PY) -m pytest -n auto --dist loadfile  # a file's tests share what they start
 
 .PHONY: help demo run test check format bench build deploy requirements sam-demo clean environment npm-packages import redrive failures triggers resend schedule schedules unschedule \
 	render lint-liquid
@@ -64,7 +65,7 @@ invoke-%: environment ## one function with its example event, as in make invoke-
 	@$(PY) -m infra.local invoke $*
 
 test: npm-packages ## all tests; ARGS="-k wallet" selects
-	@$(PY) -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 check: npm-packages ## format, lint, types, template, tests with coverage
 	$(PY) -m ruff format --check $(CHECKED)
@@ -72,7 +73,7 @@ check: npm-packages ## format, lint, types, template, tests with coverage
 	$(PY) -m mypy
 	.venv/bin/cfn-lint
 	AWS_DEFAULT_REGION=us-east-1 .venv/bin/sam validate --lint
-	$(PY) -m pytest --cov --cov-report=term $(ARGS)
+	$(PYTEST) --cov --cov-report=term $(ARGS)
 
 format: environment ## rewrite the code in the house format, fix what can be fixed
 	@$(PY) -m ruff check --fix $(CHECKED) || :
