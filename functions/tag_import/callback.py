@@ -22,9 +22,9 @@ from shared.config import Settings
 from shared.errors import NotFound
 from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import logger
-from shared.queues import Queue, body_of
+from shared.queues import Queue
 from shared.validation import decode
-from tag_import.jobs import Job, Jobs, JobState, Outdated
+from tag_import.jobs import Job, Jobs, JobState, Outdated, wake_up
 from tag_import.segment_export import digest_of
 
 # A worker writes the job a few times around its request to Braze, so a save that meets one is made again at once.
@@ -55,7 +55,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
             except Outdated:
                 continue
             logger.info("segment export called back", import_id=import_id, success=told.success)
-            queue.send([body_of({"import_id": import_id})])
+            queue.send([wake_up(import_id)])
             return Answer(200, {"ok": True})
         raise Outdated("the import is being written by others all the time")
 

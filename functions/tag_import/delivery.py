@@ -23,20 +23,18 @@ from shared.errors import StoreUnavailable
 from shared.ledger import Ledger
 from shared.observability import count, flush, logger
 from shared.outcomes import State
-from shared.queues import Message, Queue, Staying, batch_response, body_of, messages_of
+from shared.queues import Message, Queue, Staying, batch_response, messages_of
 from shared.rate import Rate
 from tag_import.dispatch import Dispatch, Figures, Load
-from tag_import.jobs import Jobs, JobState
+from tag_import.jobs import Jobs, JobState, wake_up
 from tag_import.pace import Pace
-from tag_import.rows import Parcel
+from tag_import.progress import is_delivered
+from tag_import.rows import Parcel, is_webhook_import
 from tag_import.sender import Sender
 from tag_import.verdicts import Verdicts
 
 # A call is begun only while this much of the function's time is left, enough to end it and to write it down.
 _RESERVE_SECONDS = 30.0
-
-# What came by HTTP has no job that could be complete.
-_WITHOUT_JOB = "webhook-"
 
 SqsHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
@@ -145,17 +143,18 @@ def _announced(settled: Sequence[Load], storage: Storage) -> list[Staying]:
     """Sends word of imports that are complete now; returns the messages of those where that cannot be told.
 
     It comes before the messages are deleted. So whoever dies here leaves them behind, and the import is looked at
-    again; and of workers that write its last verdicts at the same time the later one finds it complete.
+    again; and of workers that write its last verdicts at the same time the later one finds it complete. What came by
+    HTTP has no job that could be.
     """
     by_import: dict[str, list[Load]] = {}
     for load in settled:
-        if not load.settling.parcel.import_id.startswith(_WITHOUT_JOB):
+        if not is_webhook_import(load.settling.parcel.import_id):
             by_import.setdefault(load.settling.parcel.import_id, []).append(load)
     staying: list[Staying] = []
     for import_id, loads in by_import.items():
         try:
             if _complete(import_id, storage):
-                storage.imports.send([body_of({"import_id": import_id})])
+                storage.imports.send([wake_up(import_id)])
         except StoreUnavailable as error:
             logger.warning("import not looked at", import_id=import_id, detail=str(error))
             staying += [Staying(message) for load in loads for message in load.messages]
@@ -166,7 +165,7 @@ def _complete(import_id: str, storage: Storage) -> bool:
     job = storage.jobs.find(import_id)
     if job is None or job.finished_at or job.state not in (JobState.DELIVERING, JobState.FAILED):
         return False
-    return storage.verdicts.tally(import_id).total == job.reading.rows_queued
+    return is_delivered(job, storage.verdicts.tally(import_id))
 
 
 def _report(figures: Figures, pace: Pace) -> None:

@@ -25,8 +25,8 @@ from tag_import.rows import TagFields, label_of, ttl_seconds_of
 DELIMITERS: Mapping[str, str] = {",": ",", ";": ";", "\t": "\t", "comma": ",", "semicolon": ";", "tab": "\t"}
 _EITHER_SEPARATOR = re.compile(r"[|;]")
 
-TRUE = frozenset({"true", "yes", "1"})
-FALSE = frozenset({"false", "no", "0", ""})
+_TRUE = frozenset({"true", "yes", "1"})
+_FALSE = frozenset({"false", "no", "0", ""})
 
 # How much is looked at to find the first record.
 HEAD_BYTES = 65_536
@@ -110,9 +110,9 @@ def tags_of(text: str) -> list[str]:
 def is_true(text: str) -> bool:
     """Whether a cell says yes; raises `InvalidInput` when it says neither yes nor no."""
     said = text.lower()
-    if said not in TRUE and said not in FALSE:
+    if said not in _TRUE | _FALSE:
         raise InvalidInput("expected true or false", field="counter", hint="Give true, or leave it empty.")
-    return said in TRUE
+    return said in _TRUE
 
 
 def codec_of(encoding: str) -> str:

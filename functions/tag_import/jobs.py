@@ -24,6 +24,7 @@ import msgspec
 from clients.vocabulary import MemberKind
 from shared.aws import store
 from shared.errors import BundleError, InProgress
+from shared.queues import body_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -156,6 +157,11 @@ class Later(BundleError):
     def __init__(self, reason: str, retry_after_seconds: float = 0.0) -> None:
         super().__init__(reason)
         self.retry_after_seconds = retry_after_seconds
+
+
+def wake_up(import_id: str) -> str:
+    """The message of ImportQueue that makes a worker look at an import."""
+    return body_of({"import_id": import_id})
 
 
 class Jobs:

@@ -31,6 +31,11 @@ def counts_of(job: Job, tally: Tally) -> Counts:
     return Counts(rows_read, tally.sent, failed, skipped, tally.unknown, rows_read - settled)
 
 
+def is_delivered(job: Job, tally: Tally) -> bool:
+    """Whether each row that has been queued has its verdict, for a job that queues no more."""
+    return tally.total >= job.reading.rows_queued
+
+
 def rate_per_second(job: Job, tally: Tally, now: float) -> float | None:
     """Verdicts of SessionM a second, from the beginning of the import up to now or its end; None before the first."""
     seconds = (job.finished_at or now) - job.started_at

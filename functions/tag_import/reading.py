@@ -37,8 +37,8 @@ from tag_import.rows import Label, Packer, Parcel
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# A worker that has not come to a checkpoint for so long is taken for dead.
-_LEASE_SECONDS = 120.0
+# A worker that has not come to a checkpoint for so long is taken for dead; they are seconds apart.
+LEASE_SECONDS = 120
 
 # SQS takes ten to twenty milliseconds for ten parcels; in that time the next ten are made.
 _SENDS_AT_ONCE = 8
@@ -81,15 +81,15 @@ class Reader:
             going = _Going(self._s3, self._jobs, _Outbox(self._queue, threads), self._grain, job)
             try:
                 going.to_the_end(deadline, on_checkpoint)
-                state, reason_code, reason = JobState.DELIVERING, "", ""
+                end: dict[str, Any] = {"state": JobState.DELIVERING, "read_at": self._jobs.clock()}
             except UnreadableFile as error:
-                state, reason_code, reason = JobState.FAILED, error.code, error.message
-            job = going.checkpoint(state=state, reason_code=reason_code, reason=reason, lease_until=0.0)
+                end = {"state": JobState.FAILED, "reason_code": error.code, "reason": error.message}
+            job = going.checkpoint(**end, lease_until=0.0)
         reading = job.reading
         logger.info(
             "file read",
             import_id=job.import_id,
-            state=state.value,
+            state=job.state.value,
             rows_read=reading.rows_read,
             rows_queued=reading.rows_queued,
             rows_failed=reading.rows_failed,
@@ -176,7 +176,7 @@ class _Going:
             rows_skipped=self._at.rows_skipped + self._skipped,
             parts=self._at.parts + bool(refused),
         )
-        lease_until = self._jobs.clock() + _LEASE_SECONDS
+        lease_until = self._jobs.clock() + LEASE_SECONDS
         self._job = self._jobs.save(
             structs.replace(self._job, **{"reading": self._at, "lease_until": lease_until, **changes})
         )

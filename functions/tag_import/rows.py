@@ -33,6 +33,9 @@ Ttl = Annotated[
     ),
 ]
 
+# The id of the import that everything sent by HTTP on one day belongs to.
+_WEBHOOK_DAY = "webhook-%Y-%m-%d"
+
 _DURATION = re.compile(r"(?P<number>[0-9]{1,9}) ?(?P<unit>[smhdw]?)\Z", re.ASCII)
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -185,7 +188,16 @@ class Packer:
 
 def webhook_import_id(now: float) -> str:
     """The import that everything sent by HTTP on the day of `now` (epoch seconds, UTC) belongs to."""
-    return time.strftime("webhook-%Y-%m-%d", time.gmtime(now))
+    return time.strftime(_WEBHOOK_DAY, time.gmtime(now))
+
+
+def is_webhook_import(import_id: str) -> bool:
+    """Whether it is such a day."""
+    try:
+        day = time.strptime(import_id, _WEBHOOK_DAY)
+    except ValueError:
+        return False
+    return time.strftime(_WEBHOOK_DAY, day) == import_id
 
 
 def _fingerprint(*parts: str) -> str:

@@ -17,10 +17,10 @@ from shared.errors import NotFound
 from shared.http import Answer, Handler, Request, http_handler
 from tag_import.jobs import Job, Jobs, ReadBack
 from tag_import.progress import counts_of, rate_per_second, seconds_left
+from tag_import.rows import is_webhook_import
 from tag_import.verdicts import Tally, Verdicts
 
 _LINK_SECONDS = 3600
-_WEBHOOK_DAY = "webhook-%Y-%m-%d"
 _IMPORT_ID = re.compile(r"[a-z]+-[0-9a-f-]{1,64}\Z")
 
 
@@ -68,7 +68,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
         job = jobs.find(import_id) if _IMPORT_ID.match(import_id) else None
         if job is not None:
             return Answer(200, status_of(job, verdicts.tally(import_id), clock(), link))
-        if _is_webhook_day(import_id):
+        if is_webhook_import(import_id):
             return Answer(200, status_of_day(import_id, verdicts.tally(import_id)))
         raise NotFound(
             "no such import",
@@ -115,14 +115,6 @@ def status_of_day(import_id: str, tally: Tally) -> Status:
         unknown=tally.unknown,
         waiting=0,
     )
-
-
-def _is_webhook_day(import_id: str) -> bool:
-    try:
-        day = time.strptime(import_id, _WEBHOOK_DAY)
-    except ValueError:
-        return False
-    return time.strftime(_WEBHOOK_DAY, day) == import_id
 
 
 def _moment(seconds: float) -> str | None:

@@ -23,9 +23,9 @@ from shared.config import Settings
 from shared.errors import InvalidInput
 from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import count
-from shared.queues import Queue, body_of
+from shared.queues import Queue
 from tag_import.formats import codec_of
-from tag_import.jobs import Export, Job, Jobs, JobState, Options, Source
+from tag_import.jobs import Export, Job, Jobs, JobState, Options, Source, wake_up
 from tag_import.rows import Tags, Ttl, ttl_seconds_of
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
     def submit_export(request: Request) -> Answer:
         job = export_job(request.json(ExportFields), f"segment-{uuid.uuid4().hex[:24]}", clock())
         jobs.save(job)
-        queue.send([body_of({"import_id": job.import_id})])
+        queue.send([wake_up(job.import_id)])
         count("SegmentExportsSubmitted")
         return Answer(202, _told(job))
 

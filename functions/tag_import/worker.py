@@ -25,11 +25,12 @@ from shared.config import Settings
 from shared.deadline import Deadline
 from shared.errors import BundleError, InProgress, InvalidInput, StoreUnavailable
 from shared.observability import flush, logger
-from shared.queues import Message, Queue, Staying, batch_response, body_of, messages_of
+from shared.queues import Message, Queue, Staying, batch_response, messages_of
 from tag_import.finish import Finisher
-from tag_import.jobs import Job, Jobs, JobState, Later, Options, Source
 from tag_import.formats import options_of
-from tag_import.reading import Reader
+from tag_import.jobs import Job, Jobs, JobState, Later, Options, Source, wake_up
+from tag_import.progress import is_delivered
+from tag_import.reading import LEASE_SECONDS, Reader
 from tag_import.segment_export import Exporter, scheduled_job
 from tag_import.verdicts import Verdicts
 
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 
 # What a step may take, which is what a function may run (template.yaml). Reading shortens it at its first checkpoint.
 _STEP_SECONDS = 900
-
-# A worker that dies while it reads is missed for so long; checkpoints are seconds apart.
-_CHECKPOINT_SECONDS = 120
 
 # Reading stops so long before the function's end: what is in flight arrives, and the checkpoint is written.
 _RESERVE_SECONDS = 60.0
@@ -104,7 +102,7 @@ class Worker:
 
     def _go_on(self, job: Job, message: Message, deadline: Deadline) -> None:
         def checkpoint() -> None:
-            self._queue.hold(message, _CHECKPOINT_SECONDS)
+            self._queue.hold(message, LEASE_SECONDS)
 
         while True:
             state = job.state
@@ -124,7 +122,7 @@ class Worker:
 
     def _is_delivered(self, job: Job) -> bool:
         """When it is not, delivery sends a message once it is."""
-        return self._verdicts.tally(job.import_id).total >= job.reading.rows_queued
+        return is_delivered(job, self._verdicts.tally(job.import_id))
 
     def _release(self, import_id: str) -> None:
         """A lease that cannot be ended ends by itself."""
@@ -140,7 +138,8 @@ class Worker:
         if "import_id" in body:
             return self._jobs.find(body["import_id"])
         if "segment_export" in body:
-            return self._made(scheduled_job(body["segment_export"], self._jobs.clock()))
+            job = scheduled_job(body["segment_export"], self._jobs.clock())
+            return self._jobs.find(job.import_id) or self._jobs.save(job)
         return self._job_of_file(body["detail"]["bucket"]["name"], body["detail"]["object"])
 
     def _job_of_file(self, bucket: str, dropped: Mapping[str, Any]) -> Job:
@@ -176,7 +175,7 @@ class Worker:
                 reason_code=error.code,
                 reason=f"object metadata {error.field}: {error.message}. {error.hint}",
             )
-        return self._made(job)
+        return self._jobs.save(job)
 
     def _options(self, source: Source) -> Options:
         version = {"VersionId": source.version_id} if source.version_id else {}
@@ -190,16 +189,6 @@ class Worker:
                     "the file was gone before it could be read", code="file_gone", field="key", hint="Drop it again."
                 ) from None
         return options_of(found["Metadata"])
-
-    def _made(self, job: Job) -> Job:
-        """The job as it is saved, by us or by whoever was faster."""
-        known = self._jobs.find(job.import_id)
-        return known or self._jobs.save(job)
-
-
-def wake_up(import_id: str) -> str:
-    """The message that makes a worker look at an import."""
-    return body_of({"import_id": import_id})
 
 
 def import_id_of(bucket: str, dropped: Mapping[str, Any]) -> str:

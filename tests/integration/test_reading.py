@@ -133,6 +133,7 @@ def test_a_file_is_read_however_it_is_written(desk: Desk, name: str, rows: list[
     job = desk.read(desk.put((FILES / name).read_bytes()))
 
     assert (job.state, job.reason, job.lease_until, job.reading.fraction) == (JobState.DELIVERING, "", 0.0, 1.0)
+    assert job.read_at > 0
     assert desk.sent() == rows
     assert (job.reading.rows_read, job.reading.rows_queued) == (len(rows), len(rows))
     assert desk.refused(job) == []
