@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
@@ -61,7 +62,14 @@ def dynamodb_for_transactions() -> DynamoDBClient:
 
 
 def dynamodb_for_reads() -> DynamoDBClient:
-    return cast("DynamoDBClient", LightDynamoDB(boto3.client("dynamodb", config=_READ_CONFIG), boto3.Session()))
+    url = os.environ.get("AWS_ENDPOINT_URL_DYNAMODB") or os.environ.get("AWS_ENDPOINT_URL", "")
+    light = LightDynamoDB(_session(), url, lambda: boto3.client("dynamodb", config=_READ_CONFIG))
+    return cast("DynamoDBClient", light)
+
+
+def _session() -> boto3.Session:
+    """The one that boto3's own clients are made of, which has read what there is to read."""
+    return boto3._get_default_session()
 
 
 def s3() -> S3Client:

@@ -21,7 +21,7 @@ KEY = {"id": {"S": "k"}}
 
 @pytest.fixture
 def light(aws: Aws) -> Any:
-    return LightDynamoDB(aws.dynamodb, boto3.Session())
+    return LightDynamoDB(boto3.Session(), aws.url, lambda: aws.dynamodb)
 
 
 def test_items_come_back_as_they_were_put_bytes_as_well(aws: Aws, light: Any) -> None:
@@ -32,6 +32,7 @@ def test_items_come_back_as_they_were_put_bytes_as_well(aws: Aws, light: Any) ->
     found = light.get_item(TableName=table, Key=KEY)
     assert found["Item"] == {**KEY, "a": {"B": b"\x00bytes"}, "b": {"N": "7"}}
     assert found["Item"] == aws.dynamodb.get_item(TableName=table, Key=KEY)["Item"]
+    assert light.describe_table(TableName=table)["Table"]["TableName"] == table  # boto3's
     assert "Item" not in light.get_item(TableName=table, Key={"id": {"S": "other"}})
     assert len(light.batch_get_item(RequestItems={table: {"Keys": [KEY]}})["Responses"][table]) == 1
 
@@ -49,6 +50,22 @@ def test_a_condition_that_fails_is_boto3s_error_with_what_there_was(aws: Aws, li
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     assert raised.value.response["Item"]["a"] == {"S": "there"}
+
+
+@pytest.mark.parametrize(
+    ("region", "url"),
+    [
+        ("eu-central-1", "https://dynamodb.eu-central-1.amazonaws.com"),
+        ("cn-north-1", "https://dynamodb.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+def test_the_address_is_awss_own_unless_another_is_given(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, region: str, url: str
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    session = boto3.Session(region_name=region)
+
+    assert LightDynamoDB(session, "", lambda: aws.dynamodb).url == url == session.client("dynamodb").meta.endpoint_url
 
 
 def test_a_refusal_is_boto3s_error_with_awss_code(light: Any) -> None:
