@@ -91,7 +91,7 @@ class CsvRows:
                 if lines.are_over and not is_last and not (is_stuck and is_first):
                     return
                 broken = lines.take_only_the_first().rstrip("\r\n")
-                reason = f"this line cannot be read as CSV: {error}"
+                reason = f"this line cannot be read as CSV, most often for a quote that is never closed: {error}"
                 self._refuse(line, {"text": broken[:LISTED_CHARACTERS]}, State.FAILED, "invalid_csv", reason)
                 reader = self._reader(lines)
                 continue
@@ -172,6 +172,9 @@ class CsvRows:
         if not ttl and not counter:
             counts, ttl_seconds = announced.counter, announced.ttl_seconds
         every_tag = tags_of(tags) or list(announced.tags)
+        if not every_tag:
+            hint = "Give 1 to 100 names, separated by a bar or a semicolon."
+            raise InvalidInput("there is no tag", code="missing_field", field="tags", hint=hint)
         return label_of(convert({"tags": every_tag, "ttl": ttl_seconds, "counter": counts}, TagFields), kind)
 
     def _refuse_row(self, line: int, read: Mapping[str, str], fault: _Fault) -> None:

@@ -24,6 +24,7 @@ from shared.aws import store
 from shared.observability import logger
 from shared.uploads import Upload
 from tag_import.jobs import Job, Jobs, Source
+from tag_import.ndjson_rows import USERS, User
 from tag_import.objects import Package, UnreadableFile
 
 if TYPE_CHECKING:
@@ -37,13 +38,6 @@ _SHELVES = 256
 _BLOCK_BYTES = 1_048_576
 
 Ids = Iterator[list[str]]
-
-
-class _User(msgspec.Struct, gc=False):
-    external_id: str | int | None = None
-
-
-_USERS = msgspec.json.Decoder(_User)
 
 
 class LastRuns:
@@ -149,15 +143,15 @@ def _ids(s3: S3Client, source: Source) -> Ids:
 def _ids_in(lines: bytes) -> list[str]:
     """What is no user was listed when the export was read."""
     try:
-        users = _USERS.decode_lines(lines)
+        users = USERS.decode_lines(lines)
     except (msgspec.DecodeError, UnicodeError):
         users = [user for line in lines.splitlines() if (user := _user(line))]
-    return [stripped for user in users if user.external_id and (stripped := str(user.external_id).strip())]
+    return [member_id for user in users if (member_id := user.member_id())]
 
 
-def _user(line: bytes) -> _User | None:
+def _user(line: bytes) -> User | None:
     try:
-        return _USERS.decode(line)
+        return USERS.decode(line)
     except (msgspec.DecodeError, UnicodeError):
         return None
 

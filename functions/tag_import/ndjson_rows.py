@@ -17,11 +17,15 @@ from tag_import.records import IS_ID, LISTED_CHARACTERS, Accept, Refuse
 from tag_import.rows import MemberFields, TagFields, label_of
 
 
-class _User(msgspec.Struct, gc=False):
+class User(msgspec.Struct, gc=False):
     external_id: str | int | None = None
 
+    def member_id(self) -> str:
+        """Empty when nobody but Braze knows the user."""
+        return "" if self.external_id is None else str(self.external_id).strip()
 
-_DECODER = msgspec.json.Decoder(_User)
+
+USERS = msgspec.json.Decoder(User)
 
 
 class UserLines:
@@ -48,7 +52,7 @@ class UserLines:
         """A record is a line, so none goes on behind a block."""
         lines = block.splitlines()
         try:
-            users = _DECODER.decode_lines(block)
+            users = USERS.decode_lines(block)
         except (msgspec.DecodeError, UnicodeError):
             users = []
         if len(users) == len(lines):
@@ -63,15 +67,15 @@ class UserLines:
         if not content.strip():
             return
         try:
-            user = _DECODER.decode(content)
+            user = USERS.decode(content)
         except (msgspec.DecodeError, UnicodeError):
             text = {"text": content.decode("utf-8", "replace")[:LISTED_CHARACTERS]}
             self._refuse(line, text, State.FAILED, "invalid_json", "this line is no JSON object with an external_id")
             return
         self._take(line, user)
 
-    def _take(self, line: int, user: _User) -> None:
-        member_id = "" if user.external_id is None else str(user.external_id).strip()
+    def _take(self, line: int, user: User) -> None:
+        member_id = user.member_id()
         if not member_id:
             reason = "this user has no external_id in Braze, so SessionM cannot know it"
             self._refuse(line, self._announced, State.SKIPPED, "no_external_id", reason)

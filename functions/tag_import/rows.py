@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from clients.vocabulary import ExternalId, Member, MemberKind, UserId
 from shared.errors import InvalidInput
+from shared.queues import body_of
 
 # SessionM publishes no limits for tags. These are far above any use we know of, and keep a row below a queue message.
 Tag = Annotated[
@@ -42,6 +43,9 @@ _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 # A message of TagQueue. SQS takes ten messages and 256 KiB a call, so ten full messages still fit one.
 PARCEL_ROWS = 500
 _PARCEL_BYTES = 25_000
+
+# DynamoDB takes items of 400 kB, and a parcel's holds every row that came to nothing, each with all of its tags.
+_SPELLED_OUT_BYTES = 100_000
 
 
 class Label(msgspec.Struct, frozen=True, array_like=True):
@@ -162,13 +166,20 @@ class Packer:
     def add(self, line: int, member_id: str, label: Label) -> Parcel | None:
         """Takes a row; returns the parcel it did not fit into any more."""
         full = None
-        if len(self._rows) == PARCEL_ROWS or self._size_bytes > _PARCEL_BYTES:
+        if (
+            len(self._rows) == PARCEL_ROWS
+            or self._size_bytes > _PARCEL_BYTES
+            or self._spelled_out_bytes > _SPELLED_OUT_BYTES
+        ):
             full = self.rest()
-        if label not in self._labels:
-            self._labels[label] = len(self._labels)
-            self._size_bytes += sum(map(len, label.tags)) + 40
-        self._rows.append(Row(line, member_id, self._labels[label]))
+        known = self._labels.get(label)
+        if known is None:
+            known = self._labels[label] = len(self._labels)
+            self._label_bytes.append(len(body_of(label).encode()))
+            self._size_bytes += self._label_bytes[known]
+        self._rows.append(Row(line, member_id, known))
         self._size_bytes += len(member_id) + 20
+        self._spelled_out_bytes += self._label_bytes[known]
         return full
 
     def rest(self) -> Parcel | None:
@@ -182,8 +193,10 @@ class Packer:
 
     def _start(self) -> None:
         self._labels: dict[Label, int] = {}
+        self._label_bytes: list[int] = []
         self._rows: list[Row] = []
         self._size_bytes = 0
+        self._spelled_out_bytes = 0
 
 
 def webhook_import_id(now: float) -> str:

@@ -7,35 +7,25 @@ is copied first.
 Braze has no idempotency keys. When it is not known whether a request was taken on, it is made again later: Braze
 refuses it with 429 while the first export runs, and should that one call back before, it is the one that is used.
 
-Source: Braze's page on POST /users/export/segment (callback, address, keys in a bucket of one's own, limits).
+Source: Braze's page on POST /users/export/segment (callback, address, limits).
 """
 
 from __future__ import annotations
 
-import io
 import secrets
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec import structs
 
 from clients.braze import Braze, SegmentExport
 from clients.downloads import downloaded, may_be_fetched
 from clients.transport import Timeouts
-from clients.vocabulary import MemberKind, SegmentId
 from shared import aws
-from shared.aws import store
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.errors import (
-    InvalidInput,
     UpstreamError,
     UpstreamRefused,
     UpstreamThrottled,
@@ -46,10 +36,9 @@ from shared.errors import (
 )
 from shared.observability import logger
 from shared.uploads import Upload
-from shared.validation import convert
-from tag_import.jobs import Export, Job, Jobs, JobState, Later, Options, Outdated, Source
+from tag_import.export_bucket import ExportBucket, UnusableExport
+from tag_import.jobs import Export, Job, Jobs, JobState, Later, Outdated, Source
 from tag_import.leavers import LastRuns
-from tag_import.rows import Tags, Ttl
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -78,20 +67,7 @@ _NOTHING_BEGUN = (UpstreamUnreachable, UpstreamThrottled, UpstreamUnavailable, U
 # A save that meets a callback is made again, with what the callback wrote.
 _SAVE_TRIES = 5
 
-# To a bucket Braze writes a zip for each 5,000 users: thousands of small objects, fetched some at a time.
-_FETCHED_AT_ONCE = 8
-_MOST_PIECE_BYTES = 67_108_864
-
 Change = Callable[[Job], Job]
-
-
-class _Unusable(Exception):
-    """The export cannot be read however often it is tried; `code` and `reason` are the job's."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
 
 
 class _NotThereYet(Exception):
@@ -122,7 +98,7 @@ class Exporter:
             aws.dynamodb(), settings.text("IMPORTS_TABLE"), settings.whole_number("IMPORT_RETENTION_DAYS"), jobs.clock
         )
         self._bucket = settings.text("IMPORT_BUCKET")
-        self._export_bucket = "".join(settings.names("BRAZE_EXPORT_BUCKET"))
+        self._export_bucket = ExportBucket(s3, "".join(settings.names("BRAZE_EXPORT_BUCKET")))
         self._braze_url = settings.text("BRAZE_REST_URL")
         self._callback_base_url = settings.text("CALLBACK_BASE_URL").rstrip("/")
         self._make_token = make_token
@@ -181,7 +157,7 @@ class Exporter:
         export = _export_of(job)
         try:
             source = self._from_url(job, export.url) if export.url else self._from_bucket(job)
-        except _Unusable as error:
+        except UnusableExport as error:
             return self._failed(job, error.code, error.reason)
         except (_NotThereYet, UpstreamError) as error:
             waited = self._jobs.clock() - export.requested_at
@@ -197,38 +173,22 @@ class Exporter:
 
     def _from_url(self, job: Job, url: str) -> Source:
         if not may_be_fetched(url, self._braze_url):
-            raise _Unusable("export_address_refused", "Braze gave an address that is not to be followed: not https")
+            raise UnusableExport(
+                "export_address_refused", "Braze gave an address that is not to be followed: not https"
+            )
         pieces = downloaded("Braze", url, _FILE_TIMEOUTS)
         return self._copied(f"exports/{job.import_id}.zip", "application/zip", pieces)
 
     def _from_bucket(self, job: Job) -> Source:
         """All its objects unpacked and joined: one file can be gone on with at any place, thousands cannot."""
-        if not self._export_bucket:
-            raise _Unusable(
-                "export_bucket_unknown",
-                "Braze writes exports to a bucket of yours; name it in the parameter BrazeExportBucket",
-            )
-        listed = self._listed(job)
+        listed = self._export_bucket.keys(_export_of(job), self._jobs.clock())
         if not listed:
-            raise _NotThereYet(f"no object of this export is in {self._export_bucket}")
+            raise _NotThereYet(f"no object of this export is in {self._export_bucket.name}")
         if _export_of(job).callback_digests:
             self._hold_settled(job, listed)
-        return self._copied(f"exports/{job.import_id}.ndjson", "application/x-ndjson", self._unpacked(listed))
-
-    def _listed(self, job: Job) -> Sequence[str]:
-        """The keys of the export, in their order.
-
-        They are segment-export/SEGMENT_ID/YYYY-MM-dd/OBJECT_PREFIX/name.zip, and the day is that on which the export
-        was complete, in a time zone nobody tells.
-        """
-        export, keys = _export_of(job), []
-        pages = self._s3.get_paginator("list_objects_v2")
-        for day in _days(export.requested_at, self._jobs.clock()):
-            prefix = f"segment-export/{export.segment_id}/{day}/{export.object_prefix}"
-            with store("export bucket"):
-                for page in pages.paginate(Bucket=self._export_bucket, Prefix=prefix):
-                    keys += [found["Key"] for found in page.get("Contents", []) if found["Key"].endswith(".zip")]
-        return sorted(keys)
+        return self._copied(
+            f"exports/{job.import_id}.ndjson", "application/x-ndjson", self._export_bucket.unpacked(listed)
+        )
 
     def _hold_settled(self, job: Job, listed: Sequence[str]) -> None:
         seen, now = sha256("\n".join(listed).encode()).hexdigest(), self._jobs.clock()
@@ -239,33 +199,13 @@ class Exporter:
             return
         raise _NotThereYet("objects of this export may still be written")
 
-    def _unpacked(self, keys: Sequence[str]) -> Iterator[bytes]:
-        waiting = iter(keys)
-        with ThreadPoolExecutor(_FETCHED_AT_ONCE, thread_name_prefix="fetch") as threads:
-            while some := list(islice(waiting, _FETCHED_AT_ONCE)):
-                yield from threads.map(self._unpacked_object, some)
-
-    def _unpacked_object(self, key: str) -> bytes:
-        with store("export bucket"):
-            found = self._s3.get_object(Bucket=self._export_bucket, Key=key)
-            if found["ContentLength"] > _MOST_PIECE_BYTES:
-                raise _Unusable("export_too_large", f"{key} is larger than {_MOST_PIECE_BYTES} bytes")
-            content = found["Body"].read()
-        try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                if sum(info.file_size for info in archive.infolist()) > _MOST_PIECE_BYTES:
-                    raise _Unusable("export_too_large", f"{key} unpacks to more than {_MOST_PIECE_BYTES} bytes")
-                return b"".join(archive.read(name) + b"\n" for name in archive.namelist())
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
-            raise _Unusable("export_broken", f"{key} is no zip that can be read; start the export again") from None
-
     def _copied(self, key: str, content_type: str, pieces: Iterator[bytes]) -> Source:
         size_bytes, deadline = 0, Deadline(self._copy_seconds)
         with Upload(self._s3, self._bucket, key, content_type) as upload:
             for piece in pieces:
                 size_bytes += len(piece)
                 if size_bytes > self._most_bytes:
-                    raise _Unusable("export_too_large", f"the export is larger than {self._most_bytes} bytes")
+                    raise UnusableExport("export_too_large", f"the export is larger than {self._most_bytes} bytes")
                 if deadline.passed():
                     raise UpstreamUnknown("Braze", "the export comes too slowly")
                 upload.write(piece)
@@ -295,33 +235,6 @@ class Exporter:
                     return found
                 job = found
         raise Outdated("the import is being written by others all the time")
-
-
-class ScheduledExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a schedule puts in ImportQueue; `scheduled_time` tells one run from the next, and not from its repeat."""
-
-    segment_id: SegmentId
-    tags: Tags
-    ttl: Ttl
-    schedule: str
-    scheduled_time: str
-    member_kind: MemberKind = "user_id"
-    leavers: bool = False
-
-
-def scheduled_job(body: Any, now: float) -> Job:
-    """The job of a schedule's message, the same for every repeat of it; raises `InvalidInput`."""
-    asked = convert(body, ScheduledExport)
-    if not asked.schedule or not asked.scheduled_time:
-        raise InvalidInput("a run needs a name", field="schedule", hint="Make the schedule with make schedule.")
-    run = sha256(f"{asked.schedule}\n{asked.scheduled_time}".encode()).hexdigest()[:24]
-    return Job(
-        import_id=f"segment-{run}",
-        state=JobState.REQUESTED,
-        created_at=now,
-        options=Options(tags=tuple(asked.tags), ttl_seconds=asked.ttl, member_kind=asked.member_kind),
-        export=Export(asked.segment_id, schedule=asked.schedule, lists_leavers=asked.leavers),
-    )
 
 
 def digest_of(token: str) -> str:
@@ -364,11 +277,3 @@ def _reason(error: UpstreamError) -> str:
     if isinstance(error, UpstreamUnauthorized):
         return "Braze refuses the REST API key: it needs the permission users.export.segment"
     return f"Braze has not taken on the export ({error})"
-
-
-def _days(first: float, last: float) -> Iterator[str]:
-    day = datetime.fromtimestamp(first, UTC).date() - timedelta(days=1)
-    end = datetime.fromtimestamp(last, UTC).date() + timedelta(days=1)
-    while day <= end:
-        yield day.isoformat()
-        day += timedelta(days=1)

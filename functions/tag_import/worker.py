@@ -31,7 +31,8 @@ from tag_import.formats import options_of
 from tag_import.jobs import Job, Jobs, JobState, Later, Options, Source, wake_up
 from tag_import.progress import is_delivered
 from tag_import.reading import LEASE_SECONDS, Reader
-from tag_import.segment_export import Exporter, scheduled_job
+from tag_import.scheduled import scheduled_job
+from tag_import.segment_export import Exporter
 from tag_import.verdicts import Verdicts
 
 if TYPE_CHECKING:

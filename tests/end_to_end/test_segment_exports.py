@@ -14,7 +14,7 @@ from rich.console import Console
 from infra import schedules
 from infra.local.bundle import STATE_FILE, LocalBundle
 from infra.stack import stack_of
-from tag_import.segment_export import scheduled_job
+from tag_import.scheduled import scheduled_job
 from tests.end_to_end.support import Caller
 
 MEMBERS = [f"segment-member-{number:04d}" for number in range(300)]

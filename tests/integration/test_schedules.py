@@ -16,7 +16,7 @@ from rich.console import Console
 from infra.local.aws import physical_name
 from infra.schedules import Place, listed, message_of, place_of, run, wanted_of
 from infra.stack import CannotRun, Stack
-from tag_import.segment_export import scheduled_job
+from tag_import.scheduled import scheduled_job
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import FaultyAws
 

@@ -32,7 +32,8 @@ from shared.errors import InvalidInput, StoreUnavailable
 from tag_import.callback import Told, after_callback
 from tag_import.jobs import Export, Job, Jobs, JobState, Later, Options, Outdated, Source
 from tag_import.leavers import LastRuns
-from tag_import.segment_export import Exporter, digest_of, scheduled_job
+from tag_import.scheduled import scheduled_job
+from tag_import.segment_export import Exporter, digest_of
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import FaultyAws
 from tests.integration.support.sockets import answer, closed_port, read_request, serving
