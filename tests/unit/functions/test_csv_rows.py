@@ -132,8 +132,8 @@ def test_a_line_that_says_it_is_no_counter_is_none_whatever_was_announced() -> N
     ("line", "code", "reason"),
     [
         (",gold,60,", "missing_field", "user_id: exactly one"),
-        ("member-1,,60,", "invalid_field", "tags: expected a list of length >= 1"),
-        ("member-1", "invalid_field", "tags: "),
+        ("member-1,,60,", "missing_field", "tags: there is no tag"),
+        ("member-1", "missing_field", "tags: "),
         ("member-1,gold||silver,60,", "invalid_field", "tags[1]: "),
         ("member-1,gold;,60,", "invalid_field", "tags[1]: "),
         ('member-1,"go\nld",60,', "invalid_field", "tags[0]: "),
