@@ -231,6 +231,8 @@ def run(command: str, environment: Mapping[str, str], console: Console, bundle_p
 
 def _show(schedules: Sequence[Mapping[str, Any]], console: Console) -> None:
     table = Table("name", "segment", "tags", "ttl", "when", "state", title="scheduled segment exports")
+    for column in table.columns:
+        column.overflow = "fold"
     for schedule in schedules:
         asked = json.loads(schedule["Target"]["Input"])["segment_export"]
         table.add_row(

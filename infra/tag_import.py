@@ -196,7 +196,7 @@ def report(console: Console, status: Mapping[str, Any]) -> None:
     console.print(f"import {status['import_id']}: {status['state']}", markup=False, highlight=False)
     console.print(table)
     if status["message"]:
-        console.print(f"{status['reason']}: {status['message']}", markup=False)
+        console.print(f"{status['reason']}: {status['message']}", markup=False, soft_wrap=True)
     if back := status["read_back"]:
         console.print(
             f"read back from SessionM: {back['found']} of {back['asked']} sampled members have their tags, "

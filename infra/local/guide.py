@@ -64,9 +64,10 @@ def _commands(bundle: LocalBundle) -> Iterator[str]:
     yield ""
     yield from _curl(bundle, "braze-connected-content", f"{content}/segments/{SEGMENT_ID}/size")
     yield ""
-    yield "A CSV into the import bucket, with any S3 client:"
+    yield "A CSV by a command, or into the import bucket with any S3 client:"
     yield ""
     yield f"  printf 'user_id,tags,ttl\\n{user_id},gold|spring,2592000\\n' > /tmp/tags.csv"
+    yield "  make import FILE=/tmp/tags.csv"
     yield (
         "  AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=us-east-1 "
         f"aws --endpoint-url {bundle.aws_url} s3 cp /tmp/tags.csv s3://{bundle.bucket}/imports/"
