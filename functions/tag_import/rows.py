@@ -44,8 +44,10 @@ _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 PARCEL_ROWS = 500
 _PARCEL_BYTES = 25_000
 
-# DynamoDB takes items of 400 kB, and a parcel's holds every row that came to nothing, each with all of its tags.
-_SPELLED_OUT_BYTES = 100_000
+# DynamoDB takes items of 400 kB, and a parcel's lists all rows that came to nothing, each with all of its tags. So what
+# a row spells out beyond so many bytes counts as a quarter in its message: no parcel spells out more than 300 kB.
+_SHORT_LABEL_BYTES = 200
+_SPELLED_OUT_SHARE = 4
 
 
 class Label(msgspec.Struct, frozen=True, array_like=True):
@@ -166,20 +168,16 @@ class Packer:
     def add(self, line: int, member_id: str, label: Label) -> Parcel | None:
         """Takes a row; returns the parcel it did not fit into any more."""
         full = None
-        if (
-            len(self._rows) == PARCEL_ROWS
-            or self._size_bytes > _PARCEL_BYTES
-            or self._spelled_out_bytes > _SPELLED_OUT_BYTES
-        ):
+        if len(self._rows) == PARCEL_ROWS or self._size_bytes > _PARCEL_BYTES:
             full = self.rest()
         known = self._labels.get(label)
         if known is None:
             known = self._labels[label] = len(self._labels)
-            self._label_bytes.append(len(body_of(label).encode()))
-            self._size_bytes += self._label_bytes[known]
+            label_bytes = len(body_of(label).encode())
+            self._size_bytes += label_bytes
+            self._row_bytes.append(20 + max(0, label_bytes - _SHORT_LABEL_BYTES) // _SPELLED_OUT_SHARE)
         self._rows.append(Row(line, member_id, known))
-        self._size_bytes += len(member_id) + 20
-        self._spelled_out_bytes += self._label_bytes[known]
+        self._size_bytes += len(member_id) + self._row_bytes[known]
         return full
 
     def rest(self) -> Parcel | None:
@@ -193,10 +191,9 @@ class Packer:
 
     def _start(self) -> None:
         self._labels: dict[Label, int] = {}
-        self._label_bytes: list[int] = []
+        self._row_bytes: list[int] = []
         self._rows: list[Row] = []
         self._size_bytes = 0
-        self._spelled_out_bytes = 0
 
 
 def webhook_import_id(now: float) -> str:

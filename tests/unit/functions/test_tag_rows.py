@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import zlib
+
 import msgspec
 import pytest
 
@@ -121,12 +124,23 @@ def test_a_message_says_for_each_row_what_it_asks_for() -> None:
     assert [parcel.member(row).kind for row in parcel.rows] == ["user_id", "external_id", "user_id"]
 
 
-def test_ten_messages_of_the_largest_rows_go_by_what_sqs_takes_of_one() -> None:
-    large = [Label("user_id", ("\N{GRINNING FACE}" * 254 + str(number % 10),) * 100, 60) for number in range(3)]
+@pytest.mark.parametrize("character", ["\N{GRINNING FACE}", "\ufffe"])
+def test_ten_messages_of_the_largest_rows_go_by_what_sqs_takes_of_one(character: str) -> None:
+    large = [Label("user_id", (character * 254 + str(number % 10),) * 100, 60) for number in range(3)]
+    nearly = Label("user_id", (character * 255,) * 97, 60)
 
-    parcels = packed([GOLD] * 400 + large)
+    parcels = packed([GOLD] * 400 + large + [nearly, *large])
 
     assert max(len(body_of(parcel).encode()) for parcel in parcels) < BATCH_BYTES
+
+
+def test_a_message_none_of_whose_rows_can_be_sent_still_fits_an_item_of_dynamodb() -> None:
+    draw = random.Random(1)
+    tags = tuple("".join(chr(draw.randrange(0x20000, 0x2A6D0)) for _ in range(255)) for _ in range(48))
+
+    for parcel in packed([Label("user_id", tags, 60)] * 50):
+        spelled_out = msgspec.json.encode([parcel.label(row).tags for row in parcel.rows])
+        assert len(zlib.compress(spelled_out)) < 300_000
 
 
 def test_no_rows_make_no_message() -> None:
