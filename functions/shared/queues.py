@@ -70,29 +70,20 @@ class Queue:
 
         One whose delay cannot be set comes back after the queue's own visibility time-out, so nothing is raised.
         """
-        for each in staying:
-            self._hide(each.message, self._delay(each))
+        self._hide([(each.message, self._delay(each)) for each in staying])
 
-    def postpone_together(self, staying: Iterable[Staying]) -> None:
-        """The same for many at a time."""
-        self._hide_together([(each.message, self._delay(each)) for each in staying])
+    def hold(self, messages: Iterable[Message], seconds: int) -> None:
+        """Hides messages in hand for so long from now; should their worker die, they come back then.
 
-    def hold_together(self, messages: Iterable[Message], seconds: int) -> None:
-        """As `hold`, for many at a time."""
-        self._hide_together([(message, seconds) for message in messages])
-
-    def hold(self, message: Message, seconds: int) -> None:
-        """Hides a message in hand for so long from now; should its worker die, it comes back then.
-
-        When that cannot be set it comes back after the queue's own visibility time-out, so nothing is raised.
+        As with `postpone`, nothing is raised.
         """
-        self._hide(message, seconds)
+        self._hide([(message, seconds) for message in messages])
 
     def _delay(self, staying: Staying) -> int:
         growing = delay_seconds(staying.message.receive_count, self._jitter())
         return min(max(growing, ceil(staying.wait_seconds)), LONGEST_DELAY_SECONDS)
 
-    def _hide_together(self, delays: Sequence[tuple[Message, int]]) -> None:
+    def _hide(self, delays: Sequence[tuple[Message, int]]) -> None:
         for start in range(0, len(delays), BATCH_MESSAGES):
             entries: Any = [
                 {"Id": str(position), "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": seconds}
@@ -106,15 +97,6 @@ class Queue:
                 continue
             if failed := answer.get("Failed"):
                 logger.warning("not hidden", messages=len(failed), detail=failed[0].get("Code", ""))
-
-    def _hide(self, message: Message, seconds: int) -> None:
-        try:
-            with store("queue"):
-                self._client.change_message_visibility(
-                    QueueUrl=self._url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=seconds
-                )
-        except StoreUnavailable as error:
-            logger.warning("not hidden", message_id=message.id, detail=str(error))
 
     def _send_batch(self, bodies: Sequence[str]) -> None:
         waiting: dict[str, str] = {str(position): body for position, body in enumerate(bodies)}

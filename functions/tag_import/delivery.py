@@ -41,12 +41,12 @@ SqsHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Storage:
-    """What delivery reads and writes. `queue_of` gives the queue a message came from."""
+    """What delivery reads and writes. `queue` is the one the messages came from."""
 
     verdicts: Verdicts
     jobs: Jobs
     imports: Queue
-    queue_of: Callable[[Message], Queue]
+    queue: Queue
 
 
 def deliver(messages: Sequence[Message], storage: Storage, dispatch: Dispatch) -> list[Staying]:
@@ -59,7 +59,7 @@ def deliver(messages: Sequence[Message], storage: Storage, dispatch: Dispatch) -
         if load.error is not None
         for message in load.messages
     ]
-    staying += _replaced((load for load in loads if load.error is None and not load.settled), storage)
+    staying += _replaced((load for load in loads if load.error is None and not load.settled), storage.queue)
     staying += _announced([load for load in loads if load.settled and load.error is None], storage)
     return staying
 
@@ -74,20 +74,17 @@ def build(settings: Settings) -> SqsHandler:
     bulk_tags, bulk_arn = Queue(sqs, settings.text("BULK_TAG_QUEUE_URL")), settings.text("BULK_TAG_QUEUE_ARN")
     sender = Sender(wiring.sessionm(settings, connections=concurrency), Ledger(dynamodb, settings.text("LEDGER_TABLE")))
     pace = Pace(concurrency)
-    storage = Storage(
-        Verdicts(dynamodb, imports_table, retention_days),
-        Jobs(dynamodb, imports_table, retention_days),
-        Queue(sqs, settings.text("IMPORT_QUEUE_URL")),
-        lambda message: bulk_tags if message.queue_arn == bulk_arn else tags,
-    )
+    verdicts, jobs = Verdicts(dynamodb, imports_table, retention_days), Jobs(dynamodb, imports_table, retention_days)
+    imports = Queue(sqs, settings.text("IMPORT_QUEUE_URL"))
 
     def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
         rate = Rate(dynamodb, cache_table, "tags", calls_per_second)
-        dispatch = Dispatch(sender, storage.verdicts, pace, rate, deadline)
-        staying = deliver(messages_of(event), storage, dispatch)
-        for each in staying:
-            storage.queue_of(each.message).postpone([each])
+        messages = messages_of(event)
+        queue = bulk_tags if messages and messages[0].queue_arn == bulk_arn else tags
+        dispatch = Dispatch(sender, verdicts, pace, rate, deadline)
+        staying = deliver(messages, Storage(verdicts, jobs, imports, queue), dispatch)
+        queue.postpone(staying)
         _report(dispatch.figures, pace)
         return batch_response(staying)
 
@@ -123,20 +120,15 @@ def _parcel_in(message: Message) -> Parcel | None:
     return parcel if all(0 <= row.label < len(parcel.labels) for row in parcel.rows) else None
 
 
-def _replaced(loads: Iterable[Load], storage: Storage) -> list[Staying]:
-    """Puts fresh copies into the queues; returns the messages for which that failed."""
-    bodies: dict[Queue, dict[str, list[Message]]] = {}
-    for load in loads:
-        for message in load.messages:
-            bodies.setdefault(storage.queue_of(message), {}).setdefault(message.body, []).append(message)
-    staying: list[Staying] = []
-    for queue, copies in bodies.items():
-        try:
-            queue.send(copies)
-        except StoreUnavailable as error:
-            logger.warning("not put back", detail=str(error))
-            staying += [Staying(message) for messages in copies.values() for message in messages]
-    return staying
+def _replaced(loads: Iterable[Load], queue: Queue) -> list[Staying]:
+    """Puts fresh copies into the queue; returns the messages if that failed."""
+    messages = [message for load in loads for message in load.messages]
+    try:
+        queue.send(dict.fromkeys(message.body for message in messages))
+    except StoreUnavailable as error:
+        logger.warning("not put back", detail=str(error))
+        return [Staying(message) for message in messages]
+    return []
 
 
 def _announced(settled: Sequence[Load], storage: Storage) -> list[Staying]:

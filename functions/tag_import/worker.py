@@ -72,7 +72,7 @@ class Worker:
 
     def work(self, message: Message, deadline: Deadline) -> Staying | None:
         """Returns the message when it is to come again. Raises nothing that repeating could mend."""
-        self._queue.hold(message, _STEP_SECONDS)
+        self._queue.hold([message], _STEP_SECONDS)
         try:
             job = self._job(message)
         except (msgspec.DecodeError, KeyError, TypeError, InvalidInput) as error:
@@ -103,7 +103,7 @@ class Worker:
 
     def _go_on(self, job: Job, message: Message, deadline: Deadline) -> None:
         def checkpoint() -> None:
-            self._queue.hold(message, LEASE_SECONDS)
+            self._queue.hold([message], LEASE_SECONDS)
 
         while True:
             state = job.state

@@ -136,8 +136,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> SqsHand
         more_waiting = len(messages) >= batch_size
         delivered = deliver_all(messages, courier, threads, deadline, urgent=urgent, more_waiting=more_waiting)
         own_queue = urgent_queue if urgent else queue
-        own_queue.postpone_together(delivered.staying)
-        own_queue.hold_together(delivered.for_company, _FOR_COMPANY_SECONDS)
+        own_queue.postpone(delivered.staying)
+        own_queue.hold(delivered.for_company, _FOR_COMPANY_SECONDS)
         flush()
         return batch_response([*delivered.staying, *map(Staying, delivered.for_company)])
 

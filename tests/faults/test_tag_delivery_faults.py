@@ -72,6 +72,10 @@ def unsent(verdicts: Verdicts) -> list[tuple[State, str]]:
     return [(row.state, row.code) for row in verdicts.unsent("import-1")]
 
 
+def waits_in(body: bytes) -> list[int]:
+    return [entry["VisibilityTimeout"] for entry in json.loads(body)["Entries"]]
+
+
 NOT_NOW: list[Fault] = [Status(429), Throttle(7), Status(500), Status(503), Status(401), Status(403)]
 
 
@@ -183,7 +187,7 @@ def test_the_wait_of_a_message_is_set_by_how_often_it_came(
     aws: Aws, faulty_aws: FaultyAws, sessionm: SessionmSimulator
 ) -> None:
     waits: list[int] = []
-    faulty_aws.answer("ChangeMessageVisibility", lambda body: waits.append(json.loads(body)["VisibilityTimeout"]))
+    faulty_aws.answer("ChangeMessageVisibilityBatch", lambda body: waits.extend(waits_in(body)))
     sessionm.faults.add("POST *", Status(503))
     handle = built(aws, sessionm.url)
     records = [sqs_record(parcel(EXPIRING), f"m{count}", receive_count=count) for count in (1, 2, 20)]
@@ -197,7 +201,7 @@ def test_throttled_rows_wait_as_long_as_the_longest_of_them_was_asked_to(
     aws: Aws, faulty_aws: FaultyAws, sessionm: SessionmSimulator
 ) -> None:
     waits: list[int] = []
-    faulty_aws.answer("ChangeMessageVisibility", lambda body: waits.append(json.loads(body)["VisibilityTimeout"]))
+    faulty_aws.answer("ChangeMessageVisibilityBatch", lambda body: waits.extend(waits_in(body)))
     sessionm.faults.add("POST *", Throttle(60), times=1)
     sessionm.faults.add("POST *", Throttle(600), times=1)
 
@@ -208,7 +212,7 @@ def test_throttled_rows_wait_as_long_as_the_longest_of_them_was_asked_to(
 def test_a_wait_that_cannot_be_set_stops_nothing(
     aws: Aws, faulty_aws: FaultyAws, sessionm: SessionmSimulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    faulty_aws.refuse("ChangeMessageVisibility")
+    faulty_aws.refuse("ChangeMessageVisibilityBatch")
     sessionm.faults.add("POST *", Status(503))
 
     assert stays(built(aws, sessionm.url), parcel(EXPIRING))

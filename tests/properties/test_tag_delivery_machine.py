@@ -207,7 +207,7 @@ class Delivery(RuleBasedStateMachine):
         ledger = MortalLedger(self.client, self.tables[1], lambda: self.now)
         verdicts = MortalVerdicts(self.client, self.tables[0], 30)
         sessionm.life = ledger.life = verdicts.life = life
-        storage = Storage(verdicts, self.jobs, self.imports, lambda _: self.queue)
+        storage = Storage(verdicts, self.jobs, self.imports, self.queue)
         rate = Rate(self.client, self.tables[2], "tags", 10_000)
         dispatch = Dispatch(Sender(sessionm, ledger), verdicts, Pace(16), rate, Deadline(seconds))
         try:

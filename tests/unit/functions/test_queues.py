@@ -36,9 +36,10 @@ class Sqs:
             "Failed": [{"Id": entry["Id"]} for at, entry in enumerate(Entries) if at in refused],
         }
 
-    def change_message_visibility(self, QueueUrl: str, ReceiptHandle: str, VisibilityTimeout: int) -> None:
+    def change_message_visibility_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
         assert QueueUrl == "queue"
-        self.hidden[ReceiptHandle] = VisibilityTimeout
+        self.hidden |= {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in Entries}
+        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
 
 
 def queue_of(sqs: Sqs) -> Queue:
