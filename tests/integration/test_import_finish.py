@@ -21,7 +21,6 @@ from shared.outcomes import Outcome, State
 from tag_import.failures import COLUMNS, cells_of_refused, part_key
 from tag_import.finish import EVENT_NAME, EVENT_SOURCE, Finisher, csv_pieces
 from tag_import.jobs import Export, Job, Jobs, JobState, ReadBack, Reading, Source
-from tag_import.leavers import LastRuns
 from tag_import.rows import Label, Parcel, Row
 from tag_import.verdicts import Verdicts
 from tests.integration.support.aws import Aws
@@ -241,12 +240,6 @@ def test_who_left_the_segment_is_listed_if_asked_for_and_known(
         assert stored.decode().split() == left
     (event,) = one.events()
     assert event["detail"]["leavers_file"] == (job.leavers_file or None)
-
-
-def test_the_next_export_of_a_segment_knows_this_one(aws: Aws, one: Import) -> None:
-    job = one.finisher.finish(one.job(export=Export("segment-1"), source=exported(aws, "now", "ann")))
-
-    assert LastRuns(aws.dynamodb, aws.table("imports"), 30, clock=lambda: NOW).previous(job) == one.id
 
 
 # --- reading back -----------------------------------------------------------------------------------------------------

@@ -7,17 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 
-import pytest
-
 from clients.sessionm import Sessionm, SessionmCredentials
 from clients.transport import Transport
 from shared.deadline import Deadline
-from shared.errors import InvalidInput
 from shared.outcomes import State
 from tag_import.failures import LINE, cells_of_refused
 from tag_import.finish import by_line, csv_pieces, drawn, look_up
 from tag_import.jobs import ReadBack
-from tag_import.rows import ttl_seconds_of
 from tag_import.verdicts import SentSample
 
 
@@ -80,29 +76,3 @@ def test_nobody_is_looked_up_once_time_is_over() -> None:
     samples = [SentSample("user_id", f"member-{number}", ("gold",)) for number in range(3)]
 
     assert look_up(sessionm, samples, Deadline(0)) == ReadBack(asked=3, found=0, missing=0, unreadable=3)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("1", 1),
-        ("2592000", 2_592_000),
-        ("30d", 2_592_000),
-        (" 12H ", 43_200),
-        ("45 m", 2_700),
-        ("2w", 1_209_600),
-        ("90s", 90),
-        ("3650d", 315_360_000),
-    ],
-)
-def test_a_time_to_live_is_read_as_people_write_it(text: str, seconds: int) -> None:
-    assert ttl_seconds_of(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "0", "0d", "3651d", "d", "-1", "1.5h", "1y", "30 days", "\u0663d", "9" * 30])
-def test_a_time_to_live_that_is_none_is_refused_with_advice(text: str) -> None:
-    with pytest.raises(InvalidInput) as error:
-        ttl_seconds_of(text)
-
-    assert error.value.field == "ttl"
-    assert "30d" in error.value.hint

@@ -158,7 +158,15 @@ def test_a_tag_sqs_itself_would_refuse_travels_escaped() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("60", 60), ("30d", 2_592_000), (" 12H ", 43_200), ("45 m", 2_700), ("2w", 1_209_600), ("1s", 1)],
+    [
+        ("60", 60),
+        ("30d", 2_592_000),
+        (" 12H ", 43_200),
+        ("45 m", 2_700),
+        ("2w", 1_209_600),
+        ("1s", 1),
+        ("3650d", 315_360_000),
+    ],
 )
 def test_a_time_to_live_is_read_as_people_write_it(text: str, seconds: int) -> None:
     assert ttl_seconds_of(text) == seconds
@@ -169,6 +177,7 @@ def test_a_time_to_live_out_of_bounds_is_none(text: str) -> None:
     with pytest.raises(InvalidInput) as error:
         ttl_seconds_of(text)
     assert error.value.field == "ttl"
+    assert "30d" in error.value.hint
 
 
 def test_what_came_by_http_on_one_day_is_one_import() -> None:
