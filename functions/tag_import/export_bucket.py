@@ -79,7 +79,7 @@ class ExportBucket:
                 if sum(info.file_size for info in archive.infolist()) > _MOST_PIECE_BYTES:
                     raise UnusableExport("export_too_large", f"{key} unpacks to more than {_MOST_PIECE_BYTES} bytes")
                 return b"".join(archive.read(name) + b"\n" for name in archive.namelist())
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError):
             raise UnusableExport("export_broken", f"{key} is no zip that can be read; start the export again") from None
 
 

@@ -144,7 +144,7 @@ def _ids_in(lines: bytes) -> list[str]:
     """What is no user was listed when the export was read."""
     try:
         users = USERS.decode_lines(lines)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         users = [user for line in lines.splitlines() if (user := _user(line))]
     return [member_id for user in users if (member_id := user.member_id())]
 
@@ -152,7 +152,7 @@ def _ids_in(lines: bytes) -> list[str]:
 def _user(line: bytes) -> User | None:
     try:
         return USERS.decode(line)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
 
 

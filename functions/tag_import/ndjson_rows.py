@@ -53,7 +53,7 @@ class UserLines:
         lines = block.splitlines()
         try:
             users = USERS.decode_lines(block)
-        except (msgspec.DecodeError, UnicodeError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             users = []
         if len(users) == len(lines):
             for number, user in enumerate(users, line):
@@ -68,7 +68,7 @@ class UserLines:
             return
         try:
             user = USERS.decode(content)
-        except (msgspec.DecodeError, UnicodeError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             text = {"text": content.decode("utf-8", "replace")[:LISTED_CHARACTERS]}
             self._refuse(line, text, State.FAILED, "invalid_json", "this line is no JSON object with an external_id")
             return

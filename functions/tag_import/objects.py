@@ -34,6 +34,9 @@ _READ_BYTES = 1_048_576
 _MOST_UNPACKED_TO_PACKED = 200
 _UNPACKED_BYTES_ALWAYS_FINE = 67_108_864
 
+# The directory of a zip of two hundred thousand files.
+_MOST_DIRECTORY_BYTES = 16 * 1_048_576
+
 _GZIP, _ZIP, _ZIP_WITHOUT_FILES = b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06"
 _GONE = frozenset({"404", "NoSuchKey", "NoSuchVersion", "PreconditionFailed"})
 _ENCRYPTED = 0x1
@@ -94,7 +97,7 @@ class Package:
 
     def __init__(self, s3: S3Client, source: Source) -> None:
         self._object = _Object(s3, source)
-        self._buffered = io.BufferedReader(self._object, _READ_BYTES)
+        self._buffered = _Buffered(self._object, _READ_BYTES)
         self._zip: zipfile.ZipFile | None = None
         self._infos: list[zipfile.ZipInfo] = []
         magic = self._buffered.read(4)
@@ -133,6 +136,15 @@ class Package:
         content = unpacked.read(size)
         _refuse_bombs(unpacked.tell(), self._object.tell())
         return content
+
+
+class _Buffered(io.BufferedReader):
+    """The directory of a zip is read in one piece, and is the only thing that can be too much for memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MOST_DIRECTORY_BYTES:
+            raise UnreadableFile("the archive lists more files than lists of members are ever cut into; pack fewer")
+        return super().read(size)
 
 
 class _BeforeTheStart(OSError):

@@ -52,13 +52,15 @@ class Grain(msgspec.Struct, frozen=True):
 
     An interval of 4 MiB is 70,000 rows or so: a quarter of a second of reading, of which its checkpoint takes a tenth.
     It ends sooner when what was refused makes a long list. No record is longer than 1 MiB, which is a hundred tags of
-    the longest name many times over: what looks longer is a quote that was never closed, or no text.
+    the longest name many times over: what looks longer is a quote that was never closed, or no text. It is passed over,
+    but not for ever: an archive of some megabytes can hold a line that takes longer to unpack than a function runs.
     """
 
     block_bytes: int = 262_144
     interval_bytes: int = 4_194_304
     interval_refused_characters: int = 4_194_304
     longest_record_bytes: int = 1_048_576
+    longest_line_bytes: int = 268_435_456
 
 
 class Reader:
@@ -270,4 +272,6 @@ class _Going:
             file.take(end.end() if end else len(block))
             if end:
                 break
+            if file.position - beginning > self._grain.longest_line_bytes:
+                raise UnreadableFile(f"a line is longer than {self._grain.longest_line_bytes} bytes; this is no table")
         return file.position - beginning, self._at.line + 1

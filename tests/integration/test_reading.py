@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import struct
 import time
 import zipfile
 from collections.abc import Callable
@@ -420,6 +421,34 @@ def test_an_archive_made_to_keep_a_machine_busy_is_not_unpacked(desk: Desk, pack
     job = desk.read(desk.put(pack(b"user_id,tags,ttl\n" + b" " * 90_000_000)))
 
     assert (job.state, "more than 200 times its size" in job.reason) == (JobState.FAILED, True)
+
+
+def test_a_line_that_goes_on_for_ever_ends_the_import(aws: Aws) -> None:
+    desk = Desk(aws, Grain(block_bytes=64, longest_record_bytes=128, longest_line_bytes=4_096))
+
+    job = desk.read(desk.put(f"{HEADER}member-1,gold,60\n{'x' * 9_000}\nmember-2,gold,60\n"))
+
+    assert (job.state, "longer than 4096 bytes" in job.reason) == (JobState.FAILED, True)
+    assert (job.reading.rows_queued, job.reading.rows_failed) == (1, 1)
+
+
+def test_an_archive_whose_directory_would_fill_memory_is_not_opened(desk: Desk) -> None:
+    entry = b"PK\x01\x02" + zipped(b"").split(b"PK\x01\x02")[1]
+    files = 16 * 1_048_576 // len(entry) + 1
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, files & 0xFFFF, files & 0xFFFF, files * len(entry), 4, 0)
+
+    job = desk.read(desk.put(b"PK\x03\x04" + entry * files + end))
+
+    assert (job.state, "lists more files" in job.reason) == (JobState.FAILED, True)
+
+
+def test_a_user_nested_beyond_measure_costs_no_other(desk: Desk) -> None:
+    deep = b'{"custom":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n"
+    users = b'{"external_id":"member-1"}\n' + deep + b'{"external_id":"member-2"}\n'
+
+    job = desk.read(desk.put(users, EXTERNAL, Export("segment-1")))
+
+    assert (job.reading.rows_queued, job.reading.rows_failed) == (2, 1)
 
 
 SMALL = Grain(block_bytes=2_048, interval_bytes=8_192)

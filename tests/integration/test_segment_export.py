@@ -602,10 +602,11 @@ def packed(content: bytes) -> bytes:
     [
         (b"no zip", "export_broken"),
         (packed(b"x" * 5000)[:-30], "export_broken"),
+        (packed(b"x" * 5000)[:-6] + bytes.fromhex("ffffffff0000"), "export_broken"),
         (packed(bytes(67_108_865)), "export_too_large"),
         (gzip.compress(b"{}", 0) + bytes(67_108_865), "export_too_large"),
     ],
-    ids=["no-zip", "cut-off", "unpacks-to-much", "much"],
+    ids=["no-zip", "cut-off", "made-up", "unpacks-to-much", "much"],
 )
 def test_an_object_that_cannot_be_read_fails_the_export(
     aws: Aws, braze: BrazeSimulator, clock: SteppedClock, own_bucket: str, content: bytes, code: str
