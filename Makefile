@@ -44,13 +44,13 @@ lint-liquid: environment ## mistakes in a template: FILE="docs/snippets/*.liquid
 	@PYTHONPATH=functions:. $(PY) -m infra.liquid lint
 
 schedule: environment ## a segment becomes tags regularly: NAME=... SEGMENT=... TAG=gold CRON="cron(0 4 * * ? *)"
-	@$(PY) -m infra.schedules put
+	@PYTHONPATH=functions $(PY) -m infra.schedules put
 
 schedules: environment ## the schedules there are
-	@$(PY) -m infra.schedules list
+	@PYTHONPATH=functions $(PY) -m infra.schedules list
 
 unschedule: environment ## no longer: NAME=...
-	@$(PY) -m infra.schedules delete
+	@PYTHONPATH=functions $(PY) -m infra.schedules delete
 
 triggers: environment ## triggers whose outcome is unknown
 	@$(PY) -m infra.triggers list

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from infra.stack import CannotRun, Stack, stack_of
+from infra.wishes import said_yes
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -44,7 +45,6 @@ _HIDDEN_SECONDS: Final = 60
 BATCH_BYTES: Final = 262_144
 
 _MOST_LISTED: Final = 100
-_YES: Final = frozenset({"yes", "true", "1"})
 
 
 def move(sqs: SQSClient, dead_letters_url: str, queue_url: str, wait_seconds: int = 2) -> Iterator[int]:
@@ -113,7 +113,7 @@ def run(environment: Mapping[str, str], console: Console, wait_seconds: int = 2)
         queue, dead_letters = (stack.physical_id(logical_id) for logical_id in QUEUES[name])
         waiting, in_hand = depth(sqs, dead_letters)
         console.print(f"{QUEUES[name][1]}: about {waiting} messages, and {in_hand} in somebody's hand")
-        if environment.get("DRY", "").lower() in _YES:
+        if said_yes(environment, "DRY"):
             return 0
         moved = 0
         with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as progress:

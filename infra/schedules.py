@@ -33,13 +33,12 @@ from infra.local.aws import ACCOUNT_ID, physical_name
 from infra.local.template import REGION
 from infra.periods import Unclear, default_ttl_seconds, longest_period_seconds, spelled
 from infra.stack import CannotRun, Stack, stack_of
+from infra.wishes import said_yes, tags_of
+from shared.errors import InvalidInput
+from tag_import.rows import MAX_TTL_SECONDS, ttl_seconds_of
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-_TTL: Final = re.compile(r"(?P<number>[1-9][0-9]{0,8}) ?(?P<unit>[smhdw]?)\Z")
-_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_MOST_TTL_SECONDS: Final = 315_360_000
-_YES: Final = frozenset({"yes", "true", "1"})
 
 # What EventBridge Scheduler replaces by the moment a run was due: the same when it sends one twice, unlike its
 # execution id, which is another for each attempt (its page on context attributes).
@@ -77,7 +76,7 @@ def wanted_of(environment: Mapping[str, str]) -> Wanted:
     """What the environment asks for; raises `CannotRun` when it cannot be had, or would not do what is meant."""
     name, segment_id = environment.get("NAME", ""), environment.get("SEGMENT", "")
     expression = environment.get("CRON", "").strip()
-    tags = [tag.strip() for tag in re.split(r"[|;,]", environment.get("TAG", "")) if tag.strip()]
+    tags = tags_of(environment)
     if not (name and segment_id and tags and expression):
         raise CannotRun(
             'which one? As in: make schedule NAME=gold-daily SEGMENT=SEGMENT_ID TAG=gold CRON="cron(0 4 * * ? *)"'
@@ -101,17 +100,17 @@ def wanted_of(environment: Mapping[str, str]) -> Wanted:
         tags,
         _ttl_seconds(environment.get("TTL", ""), period_seconds),
         member_kind,
-        environment.get("LEAVERS", "").lower() in _YES,
+        said_yes(environment, "LEAVERS"),
     )
 
 
 def _ttl_seconds(text: str, period_seconds: int) -> int:
     if not text.strip():
-        return min(default_ttl_seconds(period_seconds), _MOST_TTL_SECONDS)
-    found = _TTL.match(text.strip().lower())
-    seconds = int(found["number"]) * _UNITS[found["unit"]] if found else 0
-    if not 1 <= seconds <= _MOST_TTL_SECONDS:
-        raise CannotRun("TTL is a number of seconds, or one with its unit, as in 14d, 36h or 2w; ten years at most")
+        return min(default_ttl_seconds(period_seconds), MAX_TTL_SECONDS)
+    try:
+        seconds = ttl_seconds_of(text)
+    except InvalidInput as error:
+        raise CannotRun(f"TTL={text.strip()}: {error.message}. {error.hint}") from None
     if seconds <= period_seconds:
         raise CannotRun(
             f"with TTL={text.strip()} members would lose the tag between two runs, which can be "

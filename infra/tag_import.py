@@ -32,6 +32,7 @@ from rich.table import Table
 
 from infra.intake_api import IntakeApi, NoAnswer, Refused, intake_of
 from infra.stack import CannotRun
+from infra.wishes import said_yes, tags_of
 
 # What S3 takes in one upload. A CSV is a fifth of its size when packed, so this is 300 million members.
 MOST_BYTES: Final = 5 * 1024**3
@@ -50,7 +51,6 @@ _DOING: Final = {
     "reading": "reading and sending",
     "delivering": "sending",
 }
-_YES: Final = frozenset({"yes", "true", "1"})
 
 Sleep = Callable[[float], None]
 
@@ -171,11 +171,11 @@ class Importing:
 def fields_of(environment: Mapping[str, str]) -> dict[str, Any]:
     """The body of POST /tag-imports; what is not given is left out, for the API to say what is wrong with the rest."""
     fields: dict[str, Any] = {"file_name": Path(environment["FILE"]).name}
-    if tags := [tag.strip() for tag in re.split(r"[|;,]", environment.get("TAG", "")) if tag.strip()]:
+    if tags := tags_of(environment):
         fields["tags"] = tags
     if ttl := environment.get("TTL", "").strip():
         fields["ttl"] = ttl
-    if environment.get("COUNTER", "").lower() in _YES:
+    if said_yes(environment, "COUNTER"):
         fields["counter"] = True
     for name in ("ID", "ENCODING"):
         if value := environment.get(name, "").strip():

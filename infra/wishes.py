@@ -1,0 +1,18 @@
+"""What people write behind a make target, as in TAG=gold,spring DRY=yes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+_YES: Final = frozenset({"yes", "true", "1"})
+
+
+def said_yes(environment: Mapping[str, str], name: str) -> bool:
+    return environment.get(name, "").lower() in _YES
+
+
+def tags_of(environment: Mapping[str, str]) -> list[str]:
+    """The names in TAG, separated by a comma, a bar or a semicolon."""
+    return [tag.strip() for tag in re.split(r"[|;,]", environment.get("TAG", "")) if tag.strip()]
