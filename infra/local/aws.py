@@ -30,6 +30,7 @@ from infra.local import views
 from infra.local.template import REGION, Template
 
 if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
@@ -89,6 +90,7 @@ class Clients:
     """boto3 clients for moto; boto3 clients may be shared by threads."""
 
     sqs: SQSClient
+    dynamodb: DynamoDBClient
     s3: S3Client
     secretsmanager: SecretsManagerClient
     cloudformation: Any
@@ -109,6 +111,7 @@ class Clients:
 
         return cls(
             sqs=client("sqs"),
+            dynamodb=client("dynamodb"),
             s3=client("s3"),
             secretsmanager=client("secretsmanager"),
             cloudformation=client("cloudformation"),

@@ -35,6 +35,7 @@ from infra.local.aws import Clients, Deployment, MotoServer, deploy, make_rules,
 from infra.local.event_rules import RulePoller, Schedules
 from infra.local.event_sources import QueuePoller
 from infra.local.front import Front
+from infra.local.reset import empty_cache, has_failed, settle, with_memory_of
 from infra.local.runtime import Runtime, Settings
 from infra.local.settings import CALLERS, BundleSettings, caller_key, free_port
 from infra.local.simulators import BrazeSimulator, Member, SessionmSimulator
@@ -152,12 +153,13 @@ class LocalBundle:
             for rule in rules
             if rule.pattern is not None
         ]
-        pollers += [
+        self._queue_pollers = [
             QueuePoller(
                 mapping, sqs, deployment.queue_urls[mapping.queue], deployment.queue_arns[mapping.queue], invoke
             )
             for mapping in views.queue_mappings(template)
         ]
+        pollers += self._queue_pollers
         for poller in pollers:
             poller.start()
             threads.callback(poller.stop)
@@ -262,12 +264,19 @@ class LocalBundle:
         self._front.forget_callers()
 
     def reset(self) -> None:
-        """Forget what callers did, between tests: vendor effects, faults, queued messages, remembered callers."""
-        for simulator in (self.sessionm, self.braze):
+        """Forget what callers did, between tests: vendor effects, faults, queued messages, what is cached, callers."""
+        simulators = (self.sessionm, self.braze)
+        failed = [vendors.local_url(simulator) for simulator in simulators if has_failed(simulator)]
+        for simulator in simulators:
             simulator.faults.clear()
+        settle(self._queue_pollers, self._purge, self.runtime.kill)
+        anew = [name for name in with_memory_of(failed, self.deployment.environments) if self.runtime.invoked(name)]
+        for function in anew:
+            self.runtime.kill(function)
+        self.runtime.warm(anew)
+        empty_cache(self.clients.dynamodb, self.deployment.environments)
+        for simulator in simulators:
             simulator.forget()
-        for url in self.deployment.queue_urls.values():
-            self.clients.sqs.purge_queue(QueueUrl=url)
         self.forget_callers()
 
     def wait_until(self, predicate: Callable[[], object], timeout_seconds: float = 10.0, what: str = "it") -> None:
@@ -279,6 +288,10 @@ class LocalBundle:
             time.sleep(0.02)
 
     # --- details ----------------------------------------------------------------------------------------------------
+
+    def _purge(self) -> None:
+        for url in self.deployment.queue_urls.values():
+            self.clients.sqs.purge_queue(QueueUrl=url)
 
     def _id(self, function: str) -> str:
         if function in self._functions:

@@ -52,6 +52,20 @@ class QueuePoller:
         self._free = threading.Semaphore(at_once)
         self._workers = ThreadPoolExecutor(at_once, thread_name_prefix=f"{mapping.function}-batch")
         self._thread = threading.Thread(target=self._poll, name=f"{mapping.queue}-poller", daemon=True)
+        self._gathers = False
+        self._at_work = 0
+        self._counting = threading.Lock()
+
+    @property
+    def function(self) -> str:
+        """The function that messages go to."""
+        return self._mapping.function
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no message is held, neither in a batch that is being gathered nor by the function."""
+        with self._counting:
+            return not self._gathers and self._at_work == 0
 
     def start(self) -> None:
         """Begin to poll."""
@@ -74,6 +88,7 @@ class QueuePoller:
             try:
                 messages = self._batch()
             except (BotoCoreError, ClientError) as error:
+                self._gathers = False
                 self._free.release()
                 if not self._stopped.wait(1.0):
                     _log.warning("%s cannot be polled: %s", self._mapping.queue, error)
@@ -81,11 +96,15 @@ class QueuePoller:
             if not messages or self._stopped.is_set():
                 self._free.release()
                 continue
+            with self._counting:
+                self._gathers = False
+                self._at_work += 1
             self._workers.submit(self._handle, messages)
 
     def _batch(self) -> list[Mapping[str, Any]]:
         """Up to a batch of messages: the first within a long poll, the rest within the batching window."""
         messages = self._receive(self._wait_seconds)
+        self._gathers = bool(messages)
         window_ends = time.monotonic() + self._mapping.window_seconds
         while messages and len(messages) < self._mapping.batch_size and time.monotonic() < window_ends:
             messages += self._receive(1, len(messages))
@@ -114,6 +133,8 @@ class QueuePoller:
             if not self._stopped.is_set():
                 _log.warning("%s: done but not deleted: %s", self._mapping.queue, error)
         finally:
+            with self._counting:
+                self._at_work -= 1
             self._free.release()
 
     def _failed_ids(self, result: Any, messages: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -38,8 +38,10 @@ class _Pool:
         self._starting = 0
         self._stopped = threading.Event()
         self.cold_starts = 0
+        self.invoked = False  # since it was killed
 
     def invoke(self, event: Any) -> Any:
+        self.invoked = True
         environment = self._take()
         try:
             return environment.invoke(event)
@@ -56,6 +58,7 @@ class _Pool:
     def kill(self) -> int:
         with self._changed:
             environments = [*self._idle, *self._busy]
+            self.invoked = False
         for environment in environments:
             environment.kill()
         return len(environments)
@@ -152,6 +155,10 @@ class Runtime:
     def kill(self, function: str) -> int:
         """Kill every environment of `function`, busy or not, as a lost host would. Returns how many there were."""
         return self._pools[function].kill()
+
+    def invoked(self, function: str) -> bool:
+        """Whether `function` was invoked since it was last killed, and may remember something."""
+        return self._pools[function].invoked
 
     def cold_starts(self, function: str) -> int:
         """How many environments `function` has had."""
