@@ -19,6 +19,7 @@ CAMPAIGN_ID: Final = "6f1c2d0e-0b5a-4a0e-9a52-1d1a54d3c001"
 CANVAS_ID: Final = "6f1c2d0e-0b5a-4a0e-9a52-1d1a54d3c002"
 SEGMENT_ID: Final = "6f1c2d0e-0b5a-4a0e-9a52-1d1a54d3c003"
 OTHER_SEGMENT_ID: Final = "6f1c2d0e-0b5a-4a0e-9a52-1d1a54d3c004"
+TEMPLATE_ID: Final = "6f1c2d0e-0b5a-4a0e-9a52-1d1a54d3c005"
 EVENT: Final = "joined_club"
 PRODUCT: Final = "latte"
 

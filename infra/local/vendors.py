@@ -14,6 +14,7 @@ from infra.local.settings import (
     OTHER_SEGMENT_ID,
     PRODUCT,
     SEGMENT_ID,
+    TEMPLATE_ID,
     BundleSettings,
 )
 from infra.local.simulators import BrazeSimulator, Member, SessionmSimulator, Simulator
@@ -29,7 +30,7 @@ def simulators(settings: BundleSettings) -> tuple[SessionmSimulator, BrazeSimula
 
 
 def seed_braze(braze: BrazeSimulator, members: Sequence[Member]) -> None:
-    """A workspace with a campaign, a Canvas, segments, an event and a product by the names in `infra.local.settings`.
+    """A workspace with everything that has a name in `infra.local.settings`: a campaign, a Canvas, segments and so on.
 
     An export of the segment holds the members, and an anonymous user.
     """
@@ -39,6 +40,7 @@ def seed_braze(braze: BrazeSimulator, members: Sequence[Member]) -> None:
     braze.add_segment(OTHER_SEGMENT_ID, "Silver members", 25_000)
     braze.add_event(EVENT)
     braze.add_product(PRODUCT)
+    braze.add_email_template(TEMPLATE_ID)
     braze.set_segment_users(SEGMENT_ID, [*(member.user_id for member in members), None])
 
 

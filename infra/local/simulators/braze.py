@@ -28,6 +28,7 @@ from infra.local.simulators.braze_workspace import (
     Campaign,
     Canvas,
     CanvasState,
+    EmailTemplate,
     Segment,
     Send,
     Tracked,
@@ -181,6 +182,14 @@ class BrazeSimulator(Simulator):
             segment = Segment(id or self._new_id(), name, size, analytics, self.clock(), archived=archived)
             self._workspace.segments[segment.id] = segment
         return segment
+
+    def add_email_template(self, id: str | None = None, name: str = "Weekly offer") -> EmailTemplate:
+        """Add an email template; without `id` one is made up."""
+        with self.lock:
+            fields: dict[str, Json] = {"template_name": name, "subject": "Free coffee", "body": "<p>It is on us</p>"}
+            template = EmailTemplate(id or self._new_id(), fields, self.clock(), self.clock())
+            self._workspace.templates[template.id] = template
+        return template
 
     def set_segment_sizes(self, segment_id: str, sizes: Mapping[date, int]) -> None:
         """Replace the made-up series by exactly these days. Raises KeyError for an unknown segment."""
