@@ -109,6 +109,8 @@ class Worker:
             state = job.state
             if state is JobState.REQUESTED:
                 job = self._exporter.start(job)
+                if job.state is JobState.EXPORTING and message.receive_count > 1:
+                    raise Later("the export has begun; it is waited for with a message that has not waited yet")
             elif state is JobState.EXPORTING:
                 job = self._exporter.fetch(job)
             elif state is JobState.READING:

@@ -38,10 +38,12 @@ def jobs(aws: Aws) -> Jobs:
     return Jobs(dynamodb(), aws.table("imports"), 30)
 
 
-def work(handle: Invoked, body: Any, message_id: str = "message-1", remaining_ms: int = 900_000) -> bool:
+def work(
+    handle: Invoked, body: Any, message_id: str = "message-1", remaining_ms: int = 900_000, receive_count: int = 1
+) -> bool:
     """Whether the message stays in its queue."""
     text = body if isinstance(body, str) else json.dumps(body)
-    return bool(failures(handle(sqs_event([sqs_record(text, message_id)]), Context(remaining_ms))))
+    return bool(failures(handle(sqs_event([sqs_record(text, message_id, receive_count)]), Context(remaining_ms))))
 
 
 def dropped(aws: Aws, content: str = FILE, key: str = KEY, sequencer: str = "1", **metadata: str) -> dict[str, Any]:
@@ -211,6 +213,23 @@ def test_a_segment_is_asked_for_and_looked_at_again_until_it_is_there(
     job = jobs.find(item["import_id"])
     assert job is not None
     assert (job.state, job.reading.rows_queued, job.reading.rows_skipped) == (JobState.DELIVERING, 1, 1)
+
+
+def test_an_export_braze_long_refused_is_waited_for_with_a_fresh_message(
+    aws: Aws, handle: Invoked, jobs: Jobs, braze: BrazeSimulator
+) -> None:
+    braze.set_segment_users("segment-1", ["member-1"])
+    export, options = Export("segment-1"), Options(tags=("gold",), ttl_seconds=600)
+    jobs.save(
+        Job(import_id="segment-1", state=JobState.REQUESTED, created_at=time.time(), options=options, export=export)
+    )
+
+    assert not work(handle, {"import_id": "segment-1"}, receive_count=30)
+
+    found = jobs.find("segment-1")
+    assert found is not None
+    assert (found.state, found.lease_until) == (JobState.EXPORTING, 0)
+    assert aws.queued("imports") == [{"import_id": "segment-1"}]
 
 
 def test_an_import_in_another_workers_hands_is_left_to_it(handle: Invoked, jobs: Jobs) -> None:
