@@ -24,7 +24,7 @@ from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import logger
 from shared.queues import Queue
 from shared.validation import decode
-from tag_import.jobs import Job, Jobs, JobState, Outdated, wake_up
+from tag_import.jobs import IMPORT_ID, Job, Jobs, JobState, Outdated, wake_up
 from tag_import.segment_export import digest_of
 
 # A worker writes the job a few times around its request to Braze, so a save that meets one is made again at once.
@@ -46,7 +46,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
     def called_back(request: Request) -> Answer:
         import_id, digest = request.path["import_id"], digest_of(request.path["token"])
         for _ in range(_SAVE_TRIES):
-            job = jobs.find(import_id)
+            job = jobs.find(import_id) if IMPORT_ID.match(import_id) else None
             if job is None or not _expects(job, digest):
                 raise NotFound("there is nothing to call back", field="path", hint="A callback address is good once.")
             told = decode(request.body, Told)

@@ -14,6 +14,7 @@ A job's states, and what moves it on:
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from enum import StrEnum
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 ITEM = "job"
+
+# What can be an import's id; nothing else is looked for.
+IMPORT_ID = re.compile(r"[a-z]+-[0-9a-f-]{1,64}\Z")
 
 # No item has version 0; DynamoDB wants every value it is given to be used.
 _IS_NEW = "attribute_not_exists(version) OR version = :known"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,13 +14,12 @@ from shared.aws import store
 from shared.config import Settings
 from shared.errors import NotFound
 from shared.http import Answer, Handler, Request, http_handler
-from tag_import.jobs import Job, Jobs, ReadBack
+from tag_import.jobs import IMPORT_ID, Job, Jobs, ReadBack
 from tag_import.progress import counts_of, rate_per_second, seconds_left
 from tag_import.rows import is_webhook_import
 from tag_import.verdicts import Tally, Verdicts
 
 _LINK_SECONDS = 3600
-_IMPORT_ID = re.compile(r"[a-z]+-[0-9a-f-]{1,64}\Z")
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +63,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
 
     def status(request: Request) -> Answer:
         import_id = request.path["import_id"]
-        job = jobs.find(import_id) if _IMPORT_ID.match(import_id) else None
+        job = jobs.find(import_id) if IMPORT_ID.match(import_id) else None
         if job is not None:
             return Answer(200, status_of(job, verdicts.tally(import_id), clock(), link))
         if is_webhook_import(import_id):

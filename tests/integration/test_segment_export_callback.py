@@ -85,12 +85,13 @@ def test_whatever_is_wrong_with_an_address_it_gets_the_same_answer(aws: Aws) -> 
         calls_back(aws, body, token="another"),
         calls_back(aws, body, token="\ud800"),
         calls_back(aws, body, import_id="segment-2"),
+        calls_back(aws, body, import_id="segment-" + "0" * 3_000),
         calls_back(aws, "no JSON", token="another"),
     ]
     saved(aws, structs.replace(JOB, import_id="csv-1", export=None))
     answers.append(calls_back(aws, body, import_id="csv-1"))
-    saved(aws, structs.replace(JOB, import_id="ended", state=JobState.FAILED))
-    answers.append(calls_back(aws, body, import_id="ended"))
+    saved(aws, structs.replace(JOB, import_id="segment-e", state=JobState.FAILED))
+    answers.append(calls_back(aws, body, import_id="segment-e"))
 
     assert {(answered.status, answered.text) for answered in answers} == {(404, answers[0].text)}
     assert export_of(found(aws)) == export_of(JOB)
