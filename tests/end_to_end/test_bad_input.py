@@ -86,8 +86,7 @@ def assert_refused(answer: Any, status: int, code: str | None = None, field: str
 
 
 def assert_nothing_reached_a_vendor(bundle: LocalBundle) -> None:
-    assert bundle.queue_depth("TagQueue") == 0
-    assert bundle.queue_depth("TriggerQueue") == 0
+    assert sum(bundle.queue_depth(queue) for queue in bundle.deployment.queue_urls) == 0
     assert bundle.sessionm.requests() == []
     assert bundle.braze.requests() == []
 
@@ -142,9 +141,17 @@ def test_a_bad_user_id_is_refused_wherever_it_stands(
     assert_nothing_reached_a_vendor(bundle)
 
 
-@pytest.mark.parametrize("length", ["0", "101", "-1", "1.5", "ten", ""])
-def test_a_length_outside_1_to_100_is_refused(bundle: LocalBundle, connected_content: Caller, length: str) -> None:
+@pytest.mark.parametrize("length", ["0", "1001", "-1", "1.5", "ten", ""])
+def test_a_length_outside_1_to_1000_is_refused(bundle: LocalBundle, connected_content: Caller, length: str) -> None:
     answer = connected_content.get(f"/segments/data_series?segment_id={SEGMENT_ID}&length={length}")
+    assert_refused(answer, 400, "invalid_field", "length")
+    assert_nothing_reached_a_vendor(bundle)
+
+
+@pytest.mark.parametrize("length", ["0", "101"])
+def test_a_length_braze_would_refuse_is_refused_before_braze_sees_it(bundle: LocalBundle, length: str) -> None:
+    operator = Caller(bundle.intake_url, bundle.authorization("operator"))
+    answer = operator.get(f"/segments/data_series?segment_id={SEGMENT_ID}&length={length}")
     assert_refused(answer, 400, "invalid_field", "length")
     assert_nothing_reached_a_vendor(bundle)
 

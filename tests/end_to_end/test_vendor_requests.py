@@ -79,7 +79,9 @@ def test_advanced_settings_with_their_trailing_comma_make_one_send(
     assert (send.kind, send.target_id, send.recipient) == (kind, ids[kind], f"member-{kind}")
     assert send.properties["offer_title"] == "Free coffee"
     (upstream,) = bundle.braze.requests()
-    assert ("trigger_properties" if kind == "campaign" else "context") in json.loads(upstream.body)
+    (recipient,) = json.loads(upstream.body)["recipients"]
+    properties = recipient["trigger_properties" if kind == "campaign" else "context"]
+    assert properties == {"offer_title": "Free coffee", "user_offer_id": "uo-1"}
 
 
 @pytest.mark.parametrize(
