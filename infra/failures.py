@@ -31,7 +31,7 @@ def run(environment: Mapping[str, str], console: Console) -> int:
         console.print(f"in {stack.place}", markup=False)
         verdicts = Verdicts(stack.client("dynamodb"), stack.physical_id("ImportsTable"), retention_days=0)
         listed = 0
-        with path.open("w", encoding="utf-8", newline="") as file:
+        with path.open("w", encoding="utf-8-sig", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             for row in verdicts.unsent(import_id):

@@ -7,6 +7,7 @@ event knows a repeat by its `import_id`.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import random
@@ -123,6 +124,7 @@ class Finisher:
                 return ""
             key = failure_key(job.import_id)
             with Upload(self._s3, self._bucket, key, "text/csv; charset=utf-8") as upload:
+                upload.write(codecs.BOM_UTF8)  # says what it is to spreadsheets, and to an import told otherwise
                 for piece in csv_pieces(chain([COLUMNS, first], rows)):
                     upload.write(piece)
         return key

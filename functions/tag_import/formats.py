@@ -18,6 +18,7 @@ from email.header import decode_header, make_header
 from clients.vocabulary import MemberKind
 from shared.errors import InvalidInput
 from shared.validation import convert
+from tag_import.failures import COLUMNS
 from tag_import.jobs import Options
 from tag_import.objects import UnreadableFile, Window
 from tag_import.rows import TagFields, label_of, ttl_seconds_of
@@ -50,6 +51,8 @@ _COLUMNS: Mapping[str, Sequence[str]] = {
     "counter": ("counter", "iscounter"),
 }
 _BARE = ("id", "ids", "member", "memberid")
+_FAILURE_FILE = ",".join(COLUMNS)
+
 _FIELDS = {name: field for field, names in _COLUMNS.items() for name in names}
 
 # What Excel writes first when it is told to name its delimiter.
@@ -159,6 +162,8 @@ def layout_of(head: bytes, is_whole: bool, options: Options) -> Layout:
         raise UnreadableFile(
             "this is no text, or UTF-16 without its mark; save it as CSV UTF-8, or announce its encoding"
         )
+    if lines.text().rstrip("\r\n") == _FAILURE_FILE:
+        delimiter = ","  # whatever was said of the file it came of
     tried = _tried(lines, [delimiter] if delimiter else [",", ";", "\t"], is_whole)
     best = max(tried, key=lambda each: (_known(tried[each][0], options), len(tried[each][0])))
     cells, end = tried[best]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -75,7 +76,9 @@ class Import:
 
     def failure_file(self, job: Job) -> list[list[str]]:
         stored = self._aws.s3.get_object(Bucket=self._aws.bucket(), Key=job.failure_file)
-        return list(csv.reader(io.StringIO(stored["Body"].read().decode(), newline="")))
+        content = stored["Body"].read()
+        assert content.startswith(codecs.BOM_UTF8), "a spreadsheet is told that it is UTF-8"
+        return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
 
     def events(self) -> Sequence[Any]:
         return self._aws.queued("events")

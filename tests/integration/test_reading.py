@@ -196,14 +196,14 @@ def test_what_was_announced_holds_where_the_file_says_nothing(
                 "5 member-4 gold 2700",
                 "6 member-5 gold 1209600",
             ],
-            ["7 invalid_field", "8 invalid_field", "9 invalid_field", "10 invalid_field"],
+            ["7 missing_field", "8 invalid_field", "9 missing_field", "10 invalid_field"],
         ),
         (
             "counters.csv",
             ["2 member-1 visits counter", "3 member-1 visits counter", "4 member-2 gold 60"],
             ["5 invalid_field", "6 invalid_field", "7 missing_field"],
         ),
-        ("blank_and_ragged_lines.csv", ["5 member-1 gold 60"], ["8 missing_field", "9 invalid_field"]),
+        ("blank_and_ragged_lines.csv", ["5 member-1 gold 60"], ["8 missing_field", "9 missing_field"]),
         ("null_bytes.csv", ["2 member-1 gold 60"], ["3 invalid_field", "4 invalid_field"]),
         ("undecodable_bytes.csv", ["2 member-1 gold 60"], ["3 not_utf8", "4 not_utf8"]),
         (
@@ -214,7 +214,7 @@ def test_what_was_announced_holds_where_the_file_says_nothing(
         (
             "ids_that_are_none.csv",
             ["4 member-2 gold 60"],
-            ["2 invalid_field", "3 invalid_field", "5 invalid_field", "6 invalid_field", "7 invalid_field"],
+            ["2 invalid_field", "3 invalid_field", "5 invalid_field", "6 invalid_field", "7 missing_field"],
         ),
     ],
 )
@@ -268,6 +268,16 @@ def test_what_lies_between_the_files_of_a_zip_is_passed_over(desk: Desk, gap_byt
     desk.read(desk.put(archive.getvalue()))
 
     assert desk.sent() == ["2 member-1 gold 60", "4 member-2 gold 60"]
+
+
+@pytest.mark.parametrize("told", [Options(encoding="cp1252"), Options(delimiter=";"), Options(encoding="utf-16")])
+def test_what_was_told_of_the_first_file_does_no_harm_to_its_failure_file(desk: Desk, told: Options) -> None:
+    header = ",".join(COLUMNS)
+    job = desk.read(desk.put(f"\ufeff{header}\nmember-1,,café,60,,2,failed,user_not_found,,\n", told))
+
+    assert (job.state, job.reading.rows_queued) == (JobState.DELIVERING, 1)
+    [parcel] = desk.parcels()
+    assert parcel.labels[0].tags == ("café",)
 
 
 def test_a_failure_file_can_be_imported_as_it_is(desk: Desk) -> None:
@@ -494,7 +504,7 @@ def test_reading_that_runs_out_of_time_goes_on_where_it_was(
 
 
 def test_a_list_of_refused_rows_ends_an_interval_before_it_grows_long(aws: Aws) -> None:
-    desk = Desk(aws, Grain(block_bytes=1_024, interval_refused_characters=50_000))
+    desk = Desk(aws, Grain(block_bytes=1_024, interval_refused_characters=20_000))
 
     job = desk.read(desk.put(HEADER + "x,,\n" * 1_000))
 

@@ -240,7 +240,7 @@ def test_rows_that_were_not_sent_are_fetched_as_a_failure_file(
         {"STACK": stack.name, "AWS_REGION": "us-east-1", "IMPORT": "webhook-2026-11-22"}, Console(file=text)
     )
 
-    with Path("webhook-2026-11-22.failures.csv").open(encoding="utf-8", newline="") as file:
+    with Path("webhook-2026-11-22.failures.csv").open(encoding="utf-8-sig", newline="") as file:
         assert list(csv.reader(file)) == [
             list(COLUMNS),
             ["", "loyal-1", "gold", "", "true", "0", "unknown", "upstream_no_answer", "", ""],
