@@ -196,7 +196,7 @@ def test_what_was_announced_holds_where_the_file_says_nothing(
                 "5 member-4 gold 2700",
                 "6 member-5 gold 1209600",
             ],
-            ["7 missing_field", "8 invalid_field", "9 missing_field", "10 invalid_field"],
+            ["7 invalid_field", "8 invalid_field", "9 invalid_field", "10 invalid_field"],
         ),
         (
             "counters.csv",
