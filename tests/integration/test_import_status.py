@@ -151,7 +151,9 @@ def test_an_ended_import_tells_all_there_is_to_know(aws: Aws, handle: Invoked) -
 def test_an_export_names_its_segment_and_links_to_those_who_left(aws: Aws, handle: Invoked) -> None:
     aws.s3.put_object(Bucket=aws.bucket(), Key="exports/left.csv", Body=b"left")
     put(
-        aws, export=Export("segment-1", callback_digests=("digest",), url="https://secret"), leavers_file="exports/left.csv"
+        aws,
+        export=Export("segment-1", callback_digests=("digest",), url="https://secret"),
+        leavers_file="exports/left.csv",
     )
 
     answered = ask(handle)
