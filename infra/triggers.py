@@ -82,7 +82,10 @@ class Triggers:
     def resend(self, entry_id: str) -> bool:
         """Puts it back into the queue; False when it has got an outcome meanwhile."""
         old = self._changed(
-            entry_id, "SET #state = :queued REMOVE reason, detail", "#state IN (:unknown, :queued)", {":queued": "queued"}
+            entry_id,
+            "SET #state = :queued REMOVE reason, detail",
+            "#state IN (:unknown, :queued)",
+            {":queued": "queued"},
         )
         if old is None:
             return False
