@@ -36,6 +36,9 @@ from tag_import.verdicts import Verdicts
 # A call is begun only while this much of the function's time is left, enough to end it and to write it down.
 _RESERVE_SECONDS = 30.0
 
+# No id of ours is longer. A key that DynamoDB does not take would fail all parcels that are opened together.
+_LONGEST_ID = 255
+
 SqsHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
 
@@ -115,9 +118,10 @@ def _opened(messages: Sequence[Message], storage: Storage) -> tuple[list[Load], 
 def _parcel_in(message: Message) -> Parcel | None:
     try:
         parcel = msgspec.json.decode(message.body, type=Parcel)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
-    return parcel if all(0 <= row.label < len(parcel.labels) for row in parcel.rows) else None
+    is_one = 0 < len(parcel.import_id) <= _LONGEST_ID and len(parcel.id) <= _LONGEST_ID
+    return parcel if is_one and all(0 <= row.label < len(parcel.labels) for row in parcel.rows) else None
 
 
 def _replaced(loads: Iterable[Load], queue: Queue) -> list[Staying]:

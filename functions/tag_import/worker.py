@@ -75,7 +75,7 @@ class Worker:
         self._queue.hold([message], _STEP_SECONDS)
         try:
             job = self._job(message)
-        except (msgspec.DecodeError, KeyError, TypeError, InvalidInput) as error:
+        except (msgspec.DecodeError, RecursionError, KeyError, TypeError, InvalidInput) as error:
             logger.error("unreadable message", message_id=message.id, detail=type(error).__name__)
             return Staying(message)
         except BundleError as error:

@@ -279,6 +279,8 @@ def test_of_a_batch_only_the_messages_with_unfinished_rows_stay(
         *("not JSON", "[]", "{}", '{"import_id": "i", "id": "p", "labels": [], "rows": [[1, 2]]}'),
         '{"import_id": "i", "id": "p", "labels": [], "rows": [[1, "member-1", 0]]}',
         '{"import_id": "i", "id": "p", "labels": [["user_id", ["gold"], 60]], "rows": [[1, "member-1", -1]]}',
+        '{"import_id": "", "id": "p", "labels": [["user_id", ["gold"], 60]], "rows": [[1, "member-1", 0]]}',
+        '{"more": ' + "[" * 100_000 + "]" * 100_000 + "}",
     ],
 )
 def test_a_message_nobody_can_read_stays_and_stops_no_other(
