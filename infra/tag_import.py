@@ -9,10 +9,12 @@ when no import could be made or watched, 130 after Ctrl-C. So a script does not 
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
@@ -43,6 +45,9 @@ _POLL_SECONDS: Final = 2.0
 
 _UPLOAD_TIMEOUTS: Final = (10, 300)
 _ENDED: Final = frozenset({"finished", "failed"})
+# What the name of a failure file has that the name of its file had not: it may be imported in its turn.
+_OF_AN_IMPORT: Final = re.compile(r"\.(csv|segment)-[0-9a-f]+\.failures$")
+_LONGEST_CELL: Final = 2**31 - 1  # a line that could not be taken apart is listed whole
 _VERDICTS: Final = ("sent", "failed", "skipped", "unknown")
 _DOING: Final = {
     "awaiting_upload": "waiting for the file to be noticed",
@@ -204,6 +209,13 @@ def report(console: Console, status: Mapping[str, Any]) -> None:
         )
 
 
+def reasons_in(path: Path) -> list[tuple[tuple[str, str], int]]:
+    """How many rows of a failure file ended with which verdict and code, the most frequent first."""
+    csv.field_size_limit(_LONGEST_CELL)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return Counter((row["verdict"], row["code"]) for row in csv.DictReader(file)).most_common()
+
+
 def exit_code(status: Mapping[str, Any]) -> int:
     return 1 if status["state"] == "failed" or status["failed"] or status["unknown"] else 0
 
@@ -223,12 +235,14 @@ def run(environment: Mapping[str, str], console: Console, sleep: Sleep = time.sl
             path = Path(environment["FILE"])
             import_id = importing.submit(path, fields_of(environment))
             submitted = True
-            failures = path.with_name(path.name + ".failures.csv")
+            failures = path.with_name(f"{_OF_AN_IMPORT.sub('', path.stem)}.{import_id}.failures.csv")
             console.print(f"import {import_id}: the file is up", markup=False)
         status = importing.watch(import_id)
         report(console, status)
         if status["failure_file_url"]:
             importing.fetch(status["failure_file_url"], failures)
+            for (verdict, code), rows in reasons_in(failures):
+                console.print(f"  {rows:,} {verdict}: {code}", markup=False, highlight=False)
             console.print(f"rows that did not become tags: {failures}", markup=False, soft_wrap=True)
         return exit_code(status)
     except (CannotRun, Refused) as error:

@@ -31,6 +31,7 @@ STATUS: dict[str, Any] = {
     "failure_file_url": None,
     "read_back": None,
 }
+LISTED = b"\xef\xbb\xbfline,verdict,code\n2,skipped,no_external_id\n3,failed,user_not_found\n4,failed,user_not_found\n"
 EXPIRED = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
 
 
@@ -105,13 +106,14 @@ def test_it_waits_for_the_end_and_fetches_the_failure_file(server: Scripted, fil
         "read_back": {"asked": 3, "found": 2, "missing": 1, "unreadable": 0},
     }
     server.answers["GET /tag-imports/csv-1"] = [(200, reading), (200, ended)]
-    server.answers["GET /failures"] = [(500, b""), (200, b"line,code\n2,user_not_found\n")]
+    server.answers["GET /failures"] = [(500, b""), (200, LISTED)]
 
     ran = Ran(server, FILE=str(file))
 
-    saved = file.with_name("members.csv.failures.csv")
-    assert saved.read_bytes() == b"line,code\n2,user_not_found\n"
+    saved = file.with_name("members.csv-1.failures.csv")
+    assert saved.read_bytes() == LISTED
     assert str(saved) in ran.text
+    assert ran.text.index("2 failed: user_not_found") < ran.text.index("1 skipped: no_external_id")
     assert "2 of 3 sampled members" in ran.text
     assert ran.code == 1
 
@@ -207,7 +209,7 @@ def test_a_failure_file_that_does_not_come_is_told_without_its_address(server: S
 
 
 def test_a_failure_file_that_cannot_be_written_is_told(server: Scripted, file: Path) -> None:
-    file.with_name("members.csv.failures.csv.part").mkdir()
+    file.with_name("members.csv-1.failures.csv.part").mkdir()
     server.answers["GET /tag-imports/csv-1"] = [(200, STATUS | {"failure_file_url": f"{server.url}/failures"})]
     server.answers["GET /failures"] = [(200, b"")]
 
@@ -275,11 +277,11 @@ def test_stopped_while_it_uploads_it_says_that_nothing_was_imported(server: Scri
 def test_an_import_can_be_watched_again(server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     server.answers["GET /tag-imports/csv-1"] = [(200, STATUS | {"failure_file_url": f"{server.url}/failures"})]
-    server.answers["GET /failures"] = [(200, b"rows")]
+    server.answers["GET /failures"] = [(200, LISTED)]
 
     ran = Ran(server, IMPORT="csv-1")
 
-    assert (tmp_path / "csv-1.failures.csv").read_bytes() == b"rows"
+    assert (tmp_path / "csv-1.failures.csv").read_bytes() == LISTED
     assert "POST /tag-imports" not in server.routes()
     assert ran.code == 0
 
@@ -288,3 +290,15 @@ def test_a_day_of_webhooks_is_shown_as_it_stands(server: Scripted) -> None:
     server.answers["GET /tag-imports/webhook-2026-11-22"] = [(200, STATUS | {"state": "open"})]
 
     assert Ran(server, IMPORT="webhook-2026-11-22").code == 0
+
+
+def test_a_failure_file_has_the_name_of_its_file_and_of_its_import_and_no_other(server: Scripted, file: Path) -> None:
+    server.answers["GET /tag-imports/csv-1"] = [(200, STATUS | {"failure_file_url": f"{server.url}/failures"})]
+    server.answers["GET /failures"] = [(200, LISTED)]
+    again = file.with_name("members.csv-0a.failures.csv")
+    file.rename(again)
+
+    Ran(server, FILE=str(again))
+
+    assert file.with_name("members.csv-1.failures.csv").exists()
+    assert again.exists()
