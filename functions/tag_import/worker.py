@@ -117,11 +117,15 @@ class Worker:
                 job = self._reader.read(job, deadline, checkpoint)
             elif job.finished_at or state is JobState.AWAITING_UPLOAD or not self._is_delivered(job):
                 break
-            elif state is JobState.DELIVERING:
-                job = self._finisher.finish(job)
             else:
-                job = self._finisher.tell(job)
+                job = self._ended(job, message)
         self._release(job.import_id)
+
+    def _ended(self, job: Job, message: Message) -> Job:
+        """Reading has let go of the job, and a long list of refused rows takes its time to put together."""
+        self._queue.hold([message], _STEP_SECONDS)
+        job = self._jobs.lease(job, _STEP_SECONDS, message.id)
+        return self._finisher.finish(job) if job.state is JobState.DELIVERING else self._finisher.tell(job)
 
     def _is_delivered(self, job: Job) -> bool:
         """When it is not, delivery sends a message once it is."""
