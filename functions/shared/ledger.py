@@ -25,6 +25,7 @@ from uuid import uuid4
 from shared.aws import store
 from shared.errors import InProgress, StoreUnavailable
 from shared.ledger_items import KEEP_SECONDS, Entry, Payloads, Updates, entry_of, item_of, key_of, outcome_of
+from shared.observability import logger
 from shared.outcomes import Outcome, State
 
 if TYPE_CHECKING:
@@ -127,7 +128,9 @@ class Ledger:
         An entry never entered is entered. Raises `InProgress` while another worker's lease runs. `lease_seconds` must
         exceed the time a worker may still live.
         """
-        token = uuid4().hex
+        return self._claim(entry_id, lease_seconds, payload_of, uuid4().hex)
+
+    def _claim(self, entry_id: str, lease_seconds: float, payload_of: Payloads | None, token: str) -> Outcome | None:
         with store("ledger"):
             try:
                 self._client.update_item(
@@ -140,10 +143,18 @@ class Ledger:
         return self._standing(entry_id, item, payload_of)
 
     def claim_all(self, entry_ids: Sequence[str], lease_seconds: float, payload_of: Payloads | None = None) -> Claims:
-        """The same for entries that go to the vendor together; none may be named twice."""
+        """The same for entries that go to the vendor together; none may be named twice.
+
+        When it raises, what was claimed is given back: the vendor was not asked, and nothing of it is unknown.
+        """
         claims = Claims()
-        for ids in _chunks(entry_ids, _AT_ONCE):
-            self._claim_together(ids, lease_seconds, payload_of, claims)
+        token = uuid4().hex
+        try:
+            for ids in _chunks(entry_ids, _AT_ONCE):
+                self._claim_together(ids, lease_seconds, payload_of, claims, token)
+        except StoreUnavailable:
+            self._give_back(entry_ids, token)
+            raise
         return claims
 
     def settle(self, entry_id: str, outcome: Outcome, payload_of: Payloads | None = None) -> Outcome:
@@ -168,11 +179,15 @@ class Ledger:
             self._together([self._updates.releasing(entry_id) for entry_id in ids])
 
     def _claim_together(
-        self, entry_ids: Sequence[str], lease_seconds: float, payload_of: Payloads | None, claims: Claims
+        self,
+        entry_ids: Sequence[str],
+        lease_seconds: float,
+        payload_of: Payloads | None,
+        claims: Claims,
+        token: str,
     ) -> None:
         """Claims those that can be; the transaction is tried again without those that cannot, then one by one."""
         waiting = list(entry_ids)
-        token = uuid4().hex
         for _ in range(2):
             refused: dict[str, Any] = {}
             with store("ledger"):
@@ -203,7 +218,22 @@ class Ledger:
             if not waiting:
                 return
         for entry_id in waiting:
-            self._note(claims, entry_id, partial(self.claim, entry_id, lease_seconds, payload_of))
+            self._note(claims, entry_id, partial(self._claim, entry_id, lease_seconds, payload_of, token))
+
+    def _give_back(self, entry_ids: Sequence[str], token: str) -> None:
+        """Releases what this claim took, also where its answer was lost, until the table is out of reach again."""
+        for entry_id in entry_ids:
+            releasing = self._updates.releasing(entry_id)
+            releasing["ExpressionAttributeValues"][":token"] = {"S": token}
+            try:
+                with store("ledger"):
+                    try:
+                        self._client.update_item(**releasing, ConditionExpression="claimed_by = :token")
+                    except self._client.exceptions.ConditionalCheckFailedException:
+                        continue
+            except StoreUnavailable as error:
+                logger.error("not given back", detail=str(error), entry_id=entry_id)
+                return
 
     @staticmethod
     def _note(claims: Claims, entry_id: str, claim: Callable[[], Outcome | None]) -> None:

@@ -293,3 +293,45 @@ def test_a_table_out_of_reach_is_said_so(aws: Aws, faulty_aws: FaultyAws, call: 
 
     with pytest.raises(StoreUnavailable, match="ledger: ResourceNotFoundException"):
         CALLS[call](ledger)
+
+
+def test_what_was_claimed_before_the_table_gave_way_is_given_back(
+    aws: Aws, faulty_aws: FaultyAws, clock: Clock
+) -> None:
+    ledger = Ledger(clients.dynamodb(), aws.table("ledger"), clock)
+    ledger.claim("theirs", 900)
+    headers = {"Content-Type": "application/x-amz-json-1.0"}
+    throttled = {"__type": "TransactionCanceledException", "CancellationReasons": [{"Code": "ThrottlingError"}] * 4}
+    faulty_aws.answer("TransactWriteItems", lambda _: (400, headers, json.dumps(throttled).encode()))
+
+    def third_claim(body: bytes) -> Answer | None:
+        return refusal("AccessDeniedException") if b'"c"' in body and b"lease_until = " in body else None
+
+    faulty_aws.answer("UpdateItem", third_claim)
+    with pytest.raises(StoreUnavailable):
+        ledger.claim_all(["a", "theirs", "b", "c"], 180)
+
+    clock.now += 200
+    faulty_aws.heal()
+    assert ledger.claim_all(["a", "b", "c"], 180).ours == {"a", "b", "c"}
+    assert standing(ledger, "theirs") == Outcome(State.SENDING)
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_a_claim_whose_answer_was_lost_for_good_is_given_back_if_it_can_be(
+    aws: Aws, faulty_aws: FaultyAws, clock: Clock, capsys: pytest.CaptureFixture[str], reachable: bool
+) -> None:
+    ledger = Ledger(clients.dynamodb(), aws.table("ledger"), clock)
+
+    def done_and_then_refused(body: bytes) -> Answer:
+        aws.dynamodb.transact_write_items(**json.loads(body))
+        return refusal("AccessDeniedException")
+
+    faulty_aws.answer("TransactWriteItems", done_and_then_refused)
+    if not reachable:
+        faulty_aws.refuse("UpdateItem")
+    with pytest.raises(StoreUnavailable):
+        ledger.claim_all(["a"], 180)
+
+    assert ("not given back" in capsys.readouterr().out) is not reachable
+    assert standing(ledger, "a") == Outcome(State.QUEUED if reachable else State.SENDING)
