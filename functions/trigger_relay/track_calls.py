@@ -106,7 +106,10 @@ class TrackCourier:
         except UpstreamRefused:  # of one of several
             middle = len(tracks) // 2
             results = self._made(tracks[:middle], deadline)
-            return results | self._made(tracks[middle:], deadline)
+            throttled = next((each for each in results.values() if isinstance(each, UpstreamThrottled)), None)
+            if throttled is None and not deadline.passed():
+                return results | self._made(tracks[middle:], deadline)
+            return results | self._released(tracks[middle:], throttled or DeadlineExceeded("the worker's time is up"))
         except BundleError as error:
             return self._released(tracks, error)
         try:

@@ -16,6 +16,7 @@ from infra.local.simulators import (
     HangAfterAccept,
     Reset,
     ResetAfterEffect,
+    Slow,
     Status,
     Throttle,
 )
@@ -175,6 +176,27 @@ def test_a_call_refused_as_a_whole_is_halved(aws: Aws, handle: Invoked, braze: B
     assert len(braze.requests()) == 3
     assert len(braze.tracked) == 2
     assert entry(aws, 1) == entry(aws, 2) == {"state": "sent"}
+
+
+def test_what_is_left_of_a_halved_call_waits_when_braze_throttles(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator
+) -> None:
+    braze.faults.add("POST *", Status(400, {"message": "Max Input Length Exceeded"}), times=1)
+    braze.faults.add("POST *", Throttle(9), times=1)
+
+    assert run(handle, text(track(1)), text(track(2))) == ["message-0", "message-1"]
+
+    assert len(braze.requests()) == 2
+    assert entry(aws, 1) == entry(aws, 2) == {"state": "queued"}
+
+
+def test_what_is_left_of_a_halved_call_waits_when_time_is_up(aws: Aws, handle: Invoked, braze: BrazeSimulator) -> None:
+    braze.faults.add("POST *", Status(400, {"message": "Max Input Length Exceeded"}), times=1)
+    braze.faults.add("POST *", Slow(0.3), times=1)
+
+    assert run(handle, *(text(track(number)) for number in range(4)), remaining_ms=40_200) == ["message-2", "message-3"]
+
+    assert [entry(aws, number)["state"] for number in range(4)] == ["sent", "sent", "queued", "queued"]
 
 
 def test_an_answer_without_success_is_a_refusal_or_no_answer(aws: Aws, handle: Invoked, braze: BrazeSimulator) -> None:
