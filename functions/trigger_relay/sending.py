@@ -54,6 +54,8 @@ _ABOUT_THE_TARGET = (
     "campaign_id",
     "canvas_id",
 )
+# A SessionM campaign id is one of a member's properties, and may be what Braze complains of.
+_ABOUT_A_RECIPIENT = ("recipient", "trigger_properties", "context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,9 @@ def _outcome(dispatch: Dispatch, position: int) -> Outcome:
 
 def _is_about_a_recipient(refused: UpstreamRefused) -> bool:
     words = refused.vendor_message.lower()
-    return refused.vendor_code == "status_400" and not any(known in words for known in _ABOUT_THE_TARGET)
+    if refused.vendor_code != "status_400":
+        return False
+    return any(known in words for known in _ABOUT_A_RECIPIENT) or not any(known in words for known in _ABOUT_THE_TARGET)
 
 
 def _payloads(call: Call) -> Payloads:

@@ -244,6 +244,15 @@ def test_a_campaign_braze_does_not_know_is_refused_once_for_all(
     assert len(braze.requests()) == 1
 
 
+def test_a_complaint_about_one_members_property_fails_nobody_else(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator
+) -> None:
+    braze.faults.add("POST *", Status(400, {"message": "trigger_properties.campaign_id is not valid"}), times=1)
+
+    assert run(handle, *(body(number) for number in range(1, 5))) == []
+    assert set(states(aws).values()) == {"sent"}
+
+
 def test_what_is_left_of_a_halved_call_waits_when_braze_throttles(
     aws: Aws, handle: Invoked, braze: BrazeSimulator, clock: Clock
 ) -> None:
