@@ -17,6 +17,8 @@ _EMAIL_PRIORITIZATION = ["identified", "most_recently_updated"]
 
 _Prioritization = Literal["identified", "unidentified", "most_recently_updated", "least_recently_updated"]
 
+_Prioritizations = Annotated[list[_Prioritization], Meta(max_length=4)]
+
 MEMBER_KIND = re.compile(r"external_id|braze_id|alias(:(?P<label>[^\x00-\x1f\x7f]{1,255}))?")
 
 _Text = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,255}\Z")]
@@ -74,7 +76,7 @@ def _prioritization(given: fields.Taken) -> list[str]:
     if given.value is None:
         return _EMAIL_PRIORITIZATION
     try:
-        return [str(word) for word in convert(given.value, list[_Prioritization])]
+        return [str(word) for word in convert(given.value, _Prioritizations)]
     except InvalidInput:
         raise InvalidInput(
             "not what Braze sorts by", field=given.name, hint="Give a list of the words Braze knows, or leave it out."

@@ -64,8 +64,10 @@ class Reader:
         urgent = _flag(sent.take_first(fields.URGENT_NAMES))
         event_id = sent.find_first(fields.EVENT_NAMES)
         recipients, properties = self._members(sent, kind)
-        if broadcast:
+        if broadcast and len(recipients) < 2:
+            # Whose event it was is left aside: the same broadcast must not go out once for every member.
             recipients = []
+            content = msgspec.json.encode([kind, target_id, properties], order="deterministic")
         check_broadcast(kind, target_id, recipients, broadcast, self.broadcast_allowed)
         known_by = content
         if identity or event_id is not None:

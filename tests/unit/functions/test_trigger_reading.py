@@ -107,6 +107,11 @@ def test_without_an_id_of_brazes_the_plain_names_count(field: str, kind: str) ->
         ({"customer_identifier_type": "phone"}, "invalid_field", "customer_identifier_type"),
         ({"customer_identifier_type": 7}, "invalid_field", "customer_identifier_type"),
         ({"customer_identifier": ..., "email": "a@b", "prioritization": ["first"]}, "invalid_field", "prioritization"),
+        (
+            {"customer_identifier": ..., "email": "a@b", "prioritization": ["identified"] * 5},
+            "invalid_field",
+            "prioritization",
+        ),
         ({"recipients": "member-1"}, "invalid_field", "recipients"),
         ({"recipients": ["m"] * (MAX_RECIPIENTS + 1)}, "invalid_field", "recipients"),
         ({"recipients": [7]}, "invalid_field", "recipients[0]"),
@@ -138,6 +143,19 @@ def test_a_broadcast_goes_to_an_allowed_id_only(flag: Any) -> None:
     with pytest.raises(NotAllowed) as error:
         trigger(broadcast_flag=flag, braze_campaign_id="campaign-2")
     assert error.value.code == "broadcast_not_allowed"
+
+
+def test_a_broadcast_is_the_same_whichever_member_its_event_was_about() -> None:
+    first = trigger(broadcast_flag=True, offer="a")
+
+    assert trigger(broadcast_flag=True, offer="a", customer_identifier="member-2").trigger_id == first.trigger_id
+    assert trigger(broadcast_flag=True, offer="b").trigger_id != first.trigger_id
+
+
+def test_members_listed_beside_a_broadcast_are_a_contradiction() -> None:
+    with pytest.raises(InvalidInput) as error:
+        trigger(broadcast_flag=True, recipients=["member-1", "member-2"])
+    assert error.value.field == "recipients"
 
 
 @pytest.mark.parametrize("flag", [..., None, False, "false", "FALSE", 0, "0", "", "{{broadcast}}"])
