@@ -1,8 +1,9 @@
 """Braze's limits on broadcasts, kept across all workers: 250 a minute, and 10 a minute to one audience.
 
-A broadcast of ours has no audience but that of its campaign or Canvas. Both counts are items of the cache table that
-start anew with the clock minute, as Braze's do; a worker whose clock is off by a few seconds may find Braze's minute
-not over yet, and then meets a 429, which is no harm: nothing was sent.
+Those from the queue and those that are passed on to Braze at once count together; an audience is that of a campaign or
+Canvas, or a segment. Both counts are items of the cache table that start anew with the clock minute, as Braze's do; a
+worker whose clock is off by a few seconds may find Braze's minute not over yet, and then meets a 429, which is no harm:
+nothing was sent.
 """
 
 from __future__ import annotations

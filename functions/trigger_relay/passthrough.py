@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Container, Mapping
+from functools import cache
 
 import msgspec
 
 import wiring
 from clients.braze import Braze, in_brazes_words
 from clients.transport import DID_NOTHING, Reply, Timeouts
+from shared import aws
 from shared.config import Settings
 from shared.deadline import Deadline, within
 from shared.errors import (
@@ -21,6 +24,7 @@ from shared.errors import (
     NotAllowed,
     UpstreamError,
     UpstreamGarbled,
+    UpstreamThrottled,
     UpstreamUnauthorized,
     UpstreamUnavailable,
     UpstreamUnknown,
@@ -29,6 +33,7 @@ from shared.http import Answer, Handler, Request, Route, http_handler
 from shared.observability import count
 from shared.retries import REPEATABLE, repeated
 from shared.validation import convert
+from trigger_relay.broadcasts import Broadcasts
 from trigger_relay.vendor_paths import ENDPOINTS, Endpoint, groups_of
 from trigger_relay.vendor_queries import Query, as_sent
 
@@ -53,21 +58,36 @@ _KEPT_HEADERS = (
 )
 
 
-def build(settings: Settings) -> Handler:
+def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
     braze = wiring.braze(settings, connections=2, max_answer_bytes=MAX_ANSWER_BYTES)
     switched_on = groups_of(settings.names("BRAZE_PATH_GROUPS"))
     broadcast_allowed = frozenset(settings.names("BROADCAST_ALLOWED_IDS"))
 
+    @cache
+    def broadcasts() -> Broadcasts:
+        """Made for the first broadcast: no other request pays for a client of DynamoDB's."""
+        return Broadcasts(aws.dynamodb(), settings.text("CACHE_TABLE"), clock)
+
     def route_for(endpoint: Endpoint) -> Route:
         if endpoint.group not in switched_on:
             return lambda _: _switched_off(endpoint)
-        return lambda request: passed_on(request, endpoint, braze, broadcast_allowed)
+        return lambda request: passed_on(request, endpoint, braze, broadcast_allowed, broadcasts)
 
     return http_handler({route: route_for(endpoint) for route, endpoint in ENDPOINTS.items()})
 
 
-def passed_on(request: Request, endpoint: Endpoint, braze: Braze, broadcast_allowed: Container[str]) -> Answer:
-    """Checks a request and asks Braze. Raises a `RequestError` before Braze is asked, and errors as `relay` does."""
+def passed_on(
+    request: Request,
+    endpoint: Endpoint,
+    braze: Braze,
+    broadcast_allowed: Container[str],
+    broadcasts: Callable[[], Broadcasts],
+) -> Answer:
+    """Checks a request and asks Braze.
+
+    Raises a `RequestError`, or `UpstreamThrottled` for one broadcast too many, before Braze is asked, and errors as
+    `relay` does.
+    """
     query: Mapping[str, str] | None = None
     body: bytes | None = None
     if endpoint.method == "GET":
@@ -76,7 +96,9 @@ def passed_on(request: Request, endpoint: Endpoint, braze: Braze, broadcast_allo
         convert(dict(request.query), Query)
         content = request.json(endpoint.shape, MAX_BODY_BYTES)
         if endpoint.check is not None:
-            endpoint.check(content, broadcast_allowed)
+            audience = endpoint.check(content, broadcast_allowed)
+            if audience and (wait := broadcasts().take(audience)):
+                raise UpstreamThrottled("Braze", wait)
         body = msgspec.json.encode(content)
     return relay(
         lambda: braze.relay(endpoint.method, endpoint.path, timeouts=_TIMEOUTS, body=body, query=query),

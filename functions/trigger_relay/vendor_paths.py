@@ -44,7 +44,7 @@ from trigger_relay.vendor_queries import (
 # purchases. exports: profiles. reads: campaigns, Canvases, segments and templates. templates: making and changing them.
 Group = Literal["triggers", "messages", "track", "exports", "reads", "templates"]
 
-Check = Callable[[Any, Container[str]], None]
+Check = Callable[[Any, Container[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Endpoint:
     """One of Braze's. `permission` is what Braze's key needs for it.
 
     A read may be asked again, whatever became of it. `check` raises a `RequestError` for what a shape cannot tell,
-    given the body and the ids that may be broadcast.
+    given the body and the ids that may be broadcast, and returns the id of the audience, empty when members are named.
     """
 
     method: Literal["GET", "POST"]
@@ -75,21 +75,23 @@ def groups_of(names: Sequence[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _check_campaign(body: CampaignSend, broadcast_allowed: Container[str]) -> None:
+def _check_campaign(body: CampaignSend, broadcast_allowed: Container[str]) -> str:
     check_audience("campaign", body.campaign_id, body.recipients, body.broadcast, broadcast_allowed)
     check_properties("campaign", body.trigger_properties or {})
     for position, recipient in enumerate(body.recipients or ()):
         check_properties("campaign", recipient.get("trigger_properties") or {}, f"recipients[{position}].")
+    return body.campaign_id if body.broadcast else ""
 
 
-def _check_canvas(body: CanvasSend, broadcast_allowed: Container[str]) -> None:
+def _check_canvas(body: CanvasSend, broadcast_allowed: Container[str]) -> str:
     check_audience("canvas", body.canvas_id, body.recipients, body.broadcast, broadcast_allowed)
     check_properties("canvas", body.context or body.canvas_entry_properties or {})
     for position, recipient in enumerate(body.recipients or ()):
         check_properties("canvas", recipient.get("context") or {}, f"recipients[{position}].")
+    return body.canvas_id if body.broadcast else ""
 
 
-def _check_messages(body: MessageSend, broadcast_allowed: Container[str]) -> None:
+def _check_messages(body: MessageSend, broadcast_allowed: Container[str]) -> str:
     """To users by name, or to a segment that is allowed.
 
     The campaign of such a message is for its figures only and bounds no audience, and an audience of filters has no id
@@ -105,7 +107,7 @@ def _check_messages(body: MessageSend, broadcast_allowed: Container[str]) -> Non
     if named and body.broadcast:
         raise InvalidInput("a broadcast names no users", field="broadcast", hint="Leave out the users, or broadcast.")
     if named:
-        return
+        return ""
     if not (body.broadcast or body.segment_id or body.audience):
         raise InvalidInput(
             "nobody to send to", code="no_recipients", field="external_user_ids", hint="Name at least one user."
@@ -117,6 +119,7 @@ def _check_messages(body: MessageSend, broadcast_allowed: Container[str]) -> Non
             field="audience" if body.segment_id is None else "segment_id",
             hint="Name users, or a segment whose id the operator has added to the parameter BroadcastAllowedIds.",
         )
+    return body.segment_id
 
 
 def _read(path: str, permission: str, shape: type[Query]) -> Endpoint:

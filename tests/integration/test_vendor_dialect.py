@@ -14,7 +14,9 @@ from infra.local.simulators.braze import PERMISSIONS
 from shared.errors import ConfigurationError
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import JSON, Answered, Invoked, call, http_event, post
+from tests.integration.support.faulty_aws import FaultyAws
 from tests.integration.support.sockets import closed_port
+from trigger_relay.broadcasts import Broadcasts
 from trigger_relay.passthrough import MAX_BODY_BYTES, build
 from trigger_relay.vendor_paths import ENDPOINTS
 
@@ -384,3 +386,45 @@ def test_without_a_connection_a_read_may_be_sent_again(aws: Aws) -> None:
     answered = read(build(aws.settings(BRAZE_REST_URL=f"http://127.0.0.1:{closed_port()}")))
 
     assert (answered.status, answered.body["code"]) == (503, "upstream_unreachable")
+
+
+# --- broadcasts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/campaigns/trigger/send", {"campaign_id": "campaign-1", "broadcast": True}),
+        ("/canvas/trigger/send", {"canvas_id": "canvas-1", "broadcast": True}),
+        ("/messages/send", {"segment_id": "segment-1", "broadcast": True, "messages": MESSAGES}),
+    ],
+)
+def test_broadcasts_share_the_budget_of_the_queued_ones(
+    aws: Aws, braze: BrazeSimulator, path: str, body: dict[str, Any]
+) -> None:
+    audience = str(body.get("campaign_id") or body.get("canvas_id") or body.get("segment_id"))
+    now = 1_795_000_000.0
+    for _ in range(9):
+        Broadcasts(aws.dynamodb, aws.table("cache"), lambda: now).take(audience)
+    settings = aws.settings(BRAZE_REST_URL=braze.url, BRAZE_PATH_GROUPS=EVERY_GROUP, BROADCAST_ALLOWED_IDS=audience)
+    handle = build(settings, lambda: now)
+
+    passed, refused = post(handle, f"POST {path}", body), post(handle, f"POST {path}", body)
+
+    assert (passed.status, refused.status, refused.body["code"]) == (201, 429, "upstream_throttled")
+    assert int(refused.headers["Retry-After"]) <= 60
+    assert len(braze.requests()) == 1
+
+
+def test_a_broadcast_that_cannot_be_counted_does_not_go_and_members_do(
+    aws: Aws, faulty_aws: FaultyAws, braze: BrazeSimulator
+) -> None:
+    handle = build(aws.settings(BRAZE_REST_URL=braze.url, BROADCAST_ALLOWED_IDS="campaign-1"))
+    faulty_aws.refuse("UpdateItem")
+
+    broadcast = post(handle, "POST /campaigns/trigger/send", {"campaign_id": "campaign-1", "broadcast": True})
+    members = {"campaign_id": "campaign-1", "recipients": [{"external_user_id": "member-1"}]}
+
+    assert (broadcast.status, broadcast.body["code"]) == (503, "store_unavailable")
+    assert post(handle, "POST /campaigns/trigger/send", members).status == 201
+    assert len(braze.requests()) == 1
