@@ -5,7 +5,7 @@ until its standard input closes, which also happens when the parent is killed. S
 process.
 
 Four things are added to moto's own server. Every call is atomic, as a conditional write or a receive is in AWS; moto's
-threads would let two conditional writes both win. A receive does not count the whole queue again for each message. A
+threads would let two conditional writes both win. A receive does not count the whole queue again for each message, and the clock is cheap to look at. A
 transaction of updates looks at its conditions before it writes, where moto copies the whole table for each item. What
 CloudFormation needs is imported while the parent is still busy.
 """
@@ -16,10 +16,11 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from moto.core.utils import unix_time_millis
+import moto.sqs.models
 from moto.dynamodb.comparisons import get_filter_expression
 from moto.dynamodb.exceptions import ConditionalCheckFailed, TransactionCanceledException
 from moto.dynamodb.models import DynamoDBBackend
@@ -91,9 +92,14 @@ def _objection(backend: DynamoDBBackend, update: dict[str, Any]) -> tuple[Any, A
     return "ConditionalCheckFailed", ConditionalCheckFailed().message, old
 
 
+def _milliseconds() -> float:
+    """A call looks at the clock several times for each message of its queue; moto's own way goes by calendar dates."""
+    return time.time() * 1000
+
+
 def _scaled(scale: float) -> Callable[[Message, int], None]:
     def change_visibility(message: Message, visibility_timeout: int) -> None:
-        message.visible_at = unix_time_millis() + visibility_timeout * 1000 * scale
+        message.visible_at = _milliseconds() + visibility_timeout * 1000 * scale
 
     return change_visibility
 
@@ -117,6 +123,7 @@ def main(host: str, port: int, scale: float) -> None:
     """
     os.environ.setdefault("MOTO_SQS_ENFORCE_STRICT_QUEUE_PURGE_BEHAVIOUR", "false")  # tests purge often
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    moto.sqs.models.unix_time_millis = _milliseconds  # type: ignore[attr-defined, assignment]
     Queue.wait_for_messages = _wait_without_the_lock  # type: ignore[assignment]
     SQSBackend.is_message_valid_based_on_retention_period = _never_expired  # type: ignore[assignment]
     DynamoDBBackend.transact_write_items = _looked_at_first  # type: ignore[method-assign,assignment]
