@@ -2,9 +2,11 @@
 
 Started by `infra.local.aws` as ``python -P moto_server.py HOST PORT SCALE``. Prints the port it listens on, then serves
 until its standard input closes, which also happens when the parent is killed. State lives in memory and dies with the
-process. Four things are added to moto's own server. Every call is atomic, as a conditional write or a receive is in AWS;
-moto's threads would let two conditional writes both win. A receive does not count the whole queue again for each
-message, and the clock is cheap to look at. A transaction of updates looks at its conditions before it writes, where
+process.
+
+Four things are added to moto's own server. Every call is atomic, as a conditional write or a receive is in AWS; moto's
+threads would let two conditional writes both win. A receive does not count the whole queue again for each message, and
+the clock is cheap to look at. A transaction of updates looks at its conditions before it writes, where
 moto copies the whole table for each item. What CloudFormation needs is imported while the parent is still busy.
 """
 
