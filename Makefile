@@ -12,7 +12,7 @@ unexport VIRTUAL_ENV
 
 PY := .venv/bin/python
 CHECKED := functions infra tests
-PYTEST = $(PY) -m pytest -n auto --dist loadfile  # a file's tests share what they start
+PYTEST = $(PY) -m pytest -n 3 --dist loadfile  # a file's tests share what they start; many of them wait
 
 .PHONY: help demo run test check format bench build deploy requirements sam-demo clean environment npm-packages import redrive failures triggers resend schedule schedules unschedule \
 	render lint-liquid
