@@ -28,8 +28,8 @@ REPEATABLE = (UpstreamUnreachable, UpstreamUnknown, UpstreamUnavailable, Upstrea
 ONLY_IF_NOT_DONE = (UpstreamUnreachable, UpstreamUnavailable)
 
 # A blip is over after a moment or it is no blip. A throttled vendor (429) is never asked again at once.
-_TRIES = 2
-_PAUSE_SECONDS = 0.05
+TRIES = 2
+PAUSE_SECONDS = 0.05
 
 # A call that has not answered after this share of the time probably never will. A second one beside it costs the vendor
 # little, for that is rare, and the first may still win: nothing it was about to answer is thrown away.
@@ -43,13 +43,13 @@ def repeated(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Result:
     """Calls once, and once more after an error in `on` while the deadline has not passed."""
-    for _ in range(_TRIES - 1):
+    for _ in range(TRIES - 1):
         try:
             return call()
         except on:
-            if deadline.remaining_seconds() <= _PAUSE_SECONDS:
+            if deadline.remaining_seconds() <= PAUSE_SECONDS:
                 raise
-            sleep(_PAUSE_SECONDS)
+            sleep(PAUSE_SECONDS)
     return call()
 
 
@@ -74,10 +74,10 @@ def hedged(
     try:
         while True:
             try:
-                wait = (slow if tries < _TRIES else deadline).remaining_seconds()
+                wait = (slow if tries < TRIES else deadline).remaining_seconds()
                 runner, result, error = outcomes.get(timeout=wait)
             except Empty:
-                if tries == _TRIES:
+                if tries == TRIES:
                     raise DeadlineExceeded("the vendor had not answered in time") from None
                 tries += 1
                 running.append(begin(call, outcomes))
@@ -88,8 +88,8 @@ def hedged(
                 return result  # type: ignore[no-any-return]
             if fault is None or isinstance(fault, UpstreamBusy) or isinstance(error, UpstreamRefused):
                 fault = error
-            if isinstance(error, on) and tries < _TRIES and deadline.remaining_seconds() > _PAUSE_SECONDS:
-                sleep(_PAUSE_SECONDS)
+            if isinstance(error, on) and tries < TRIES and deadline.remaining_seconds() > PAUSE_SECONDS:
+                sleep(PAUSE_SECONDS)
                 tries += 1
                 running.append(begin(call, outcomes))
             elif not running or isinstance(error, UpstreamRefused):

@@ -25,15 +25,14 @@ from shared.errors import (
 from shared.outcomes import State
 from shared.queues import Message
 from shared.rate import SLOT_SECONDS, Rate
-from shared.retries import ONLY_IF_NOT_DONE, REPEATABLE
+from shared.retries import ONLY_IF_NOT_DONE, PAUSE_SECONDS, REPEATABLE, TRIES
 from tag_import.crew import Crew
 from tag_import.pace import Pace
 from tag_import.sender import Answered, Call, Sender, calls_of, one_by_one, speaks_for_all
 from tag_import.verdicts import WAITING, Settling, Verdicts
 
-# A blip is over after a moment or it is no blip. A 401 is repeated because credentials were read anew after it.
-_BLIP_SECONDS = 0.05
-_BLIP_TRIES = 2
+# A blip is repeated as retries.py says, and a 401 like one, because credentials were read anew after it. A 429 has had its
+# wait before it is tried again.
 _THROTTLED_TRIES = 3
 
 # SessionM's own wait is sat out up to this long; behind a longer one the worker would only cost money.
@@ -216,8 +215,8 @@ class Dispatch:
         wait = error.retry_after_seconds
         if isinstance(error, UpstreamThrottled) and call.tries < _THROTTLED_TRIES and wait <= LONGEST_PAUSE_SECONDS:
             self._waiting.appendleft((load, call))
-        elif isinstance(error, (*repeatable, UpstreamUnauthorized)) and call.tries < _BLIP_TRIES:
-            self._blips.append((self._clock() + _BLIP_SECONDS, load, call))
+        elif isinstance(error, (*repeatable, UpstreamUnauthorized)) and call.tries < TRIES:
+            self._blips.append((self._clock() + PAUSE_SECONDS, load, call))
         else:
             self._postpone(load, call, error)
 

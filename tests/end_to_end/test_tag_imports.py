@@ -156,7 +156,7 @@ def test_what_cannot_be_read_says_why(bundle: LocalBundle, analyst: Caller) -> N
     assert shown["message"]
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_file_whose_workers_are_killed_again_and_again_ends_with_every_row_accounted_for(
     bundle: LocalBundle, analyst: Caller, audience: list[str], seed: int
 ) -> None:

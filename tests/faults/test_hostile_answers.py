@@ -114,8 +114,7 @@ def test_a_million_offers_are_answered_in_time(aws: Aws) -> None:
         started = time.perf_counter()
         answered = call(handle, http_event("GET /wallet/{user_id}", path={"user_id": "member-1"}))
     assert time.perf_counter() - started < 1.9
-    assert answered.status == 200
-    assert answered.body["reason"] in {"upstream_garbled", "deadline_exceeded"}  # by how busy the machine is
+    assert (answered.status, answered.body["reason"]) == (200, "upstream_garbled")
     assert answered.body["offers"] == []
 
 

@@ -266,7 +266,7 @@ def test_every_row_ends_in_one_verdict_that_is_true(aws: Aws, sessionm: Sessionm
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=20,
+            max_examples=30,
             stateful_step_count=14,
             deadline=None,
             suppress_health_check=list(HealthCheck),
