@@ -31,8 +31,8 @@ from tag_import.pace import Pace
 from tag_import.sender import Answered, Call, Sender, calls_of, one_by_one, speaks_for_all
 from tag_import.verdicts import WAITING, Settling, Verdicts
 
-# A blip is repeated as retries.py says, and a 401 like one, because credentials were read anew after it. A 429 has had its
-# wait before it is tried again.
+# A blip is repeated as retries.py says, and a 401 like one, because credentials were read anew after it. A 429 has had
+# its wait before it is tried again.
 _THROTTLED_TRIES = 3
 
 # SessionM's own wait is sat out up to this long; behind a longer one the worker would only cost money.
