@@ -61,7 +61,7 @@ class MotoServer:
             stdout=subprocess.PIPE,
             stderr=self._log,
             start_new_session=True,  # Ctrl-C is for the parent, which stops things in order
-            env={key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "COVERAGE_"))},
+            env={key: value for key, value in os.environ.items() if not key.startswith("AWS_")},
         )
         self._port = 0
 

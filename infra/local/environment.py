@@ -166,8 +166,8 @@ class Environment:
 
 
 def worker_variables(function: Function, variables: Mapping[str, str], settings: Settings) -> dict[str, str]:
-    """The variables Lambda sets, the function's own, and what the emulated AWS and a coverage measurement need."""
-    own = {key: os.environ[key] for key in os.environ if key in _INHERITED or key.startswith("COVERAGE_")}
+    """The variables Lambda sets, the function's own, and what the emulated AWS needs."""
+    own = {key: os.environ[key] for key in os.environ if key in _INHERITED}
     return own | {
         "AWS_ENDPOINT_URL": settings.endpoint_url,
         **CREDENTIALS,

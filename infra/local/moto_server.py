@@ -4,10 +4,10 @@ Started by `infra.local.aws` as ``python -P moto_server.py HOST PORT SCALE``. Pr
 until its standard input closes, which also happens when the parent is killed. State lives in memory and dies with the
 process.
 
-Four things are added to moto's own server. Every call is atomic, as a conditional write or a receive is in AWS; moto's
+Some things are added to moto's own server. Every call is atomic, as a conditional write or a receive is in AWS; moto's
 threads would let two conditional writes both win. A receive does not count the whole queue again for each message, and
-the clock is cheap to look at. A transaction of updates looks at its conditions before it writes, where
-moto copies the whole table for each item. What CloudFormation needs is imported while the parent is still busy.
+the clock and the list of services are cheap to look at. A transaction of updates looks at its conditions before it
+writes, where moto copies the whole table for each item. What CloudFormation needs is imported while the parent is still busy.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import moto.backends
 import moto.sqs.models
 from moto.dynamodb.comparisons import get_filter_expression
 from moto.dynamodb.exceptions import ConditionalCheckFailed, TransactionCanceledException
@@ -129,6 +130,9 @@ def main(host: str, port: int, scale: float) -> None:
     DynamoDBBackend.transact_write_items = _looked_at_first  # type: ignore[method-assign,assignment]
     if scale != 1:
         Message.change_visibility = _scaled(scale)  # type: ignore[assignment]
+    MotoRequestHandler.protocol_version = "HTTP/1.1"  # a connection for many calls
+    services = tuple(moto.backends.list_of_moto_modules())
+    moto.backends.list_of_moto_modules = lambda: services
     application = DomainDispatcherApplication(create_backend_app)
     server = make_server(host, port, _atomic(application), threaded=True, request_handler=MotoRequestHandler)
     _one_call_at_a_time.acquire()

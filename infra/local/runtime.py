@@ -9,7 +9,6 @@ throttled.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -164,13 +163,8 @@ class Runtime:
         """How many environments `function` has had."""
         return self._pools[function].cold_starts
 
-    def stop(self, seconds: float | None = None) -> None:
-        """End every environment; one still there after `seconds` (1, or 10 to save coverage) is killed.
-
-        Invocations under way fail.
-        """
-        if seconds is None:
-            seconds = 10.0 if any(name.startswith("COVERAGE_") for name in os.environ) else 1.0
+    def stop(self, seconds: float = 1.0) -> None:
+        """End every environment; one still there after `seconds` is killed. Invocations under way fail."""
         environments = [environment for pool in self._pools.values() for environment in pool.ask_to_stop()]
         deadline = time.monotonic() + seconds
         for environment in environments:

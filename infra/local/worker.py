@@ -96,9 +96,7 @@ def _leave_with_the_parent() -> None:
 
 
 def _leave(_signal: int, _frame: object) -> None:
-    if any(name.startswith("COVERAGE_") for name in os.environ):
-        sys.exit(0)  # a measurement is saved by an exit handler
-    os._exit(0)  # a good deal faster
+    os._exit(0)  # a good deal faster than to leave in order
 
 
 def main(read_fd: int, write_fd: int, code_root: str) -> None:
