@@ -7,7 +7,8 @@ process.
 Some things are added to moto's own server. Every call is atomic, as a conditional write or a receive is in AWS; moto's
 threads would let two conditional writes both win. A receive does not count the whole queue again for each message, and
 the clock and the list of services are cheap to look at. A transaction of updates looks at its conditions before it
-writes, where moto copies the whole table for each item. What CloudFormation needs is imported while the parent is still busy.
+writes, where moto copies the whole table for each item. What CloudFormation needs is imported while the parent is
+still busy.
 """
 
 from __future__ import annotations
