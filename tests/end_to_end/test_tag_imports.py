@@ -48,7 +48,13 @@ def submitted(analyst: Caller, content: bytes, **options: Any) -> str:
 
 
 def status(analyst: Caller, import_id: str) -> dict[str, Any]:
-    answer = analyst.get(f"/tag-imports/{import_id}")
+    """What is shown of an import, asked for again as often as a store that is too busy to tell says to."""
+    path = f"/tag-imports/{import_id}"
+    for _ in range(5):
+        answer = analyst.get(path)
+        if answer.status_code != 503:
+            break
+        time.sleep(float(answer.headers["Retry-After"]))
     assert answer.status_code == 200, answer.text
     shown: dict[str, Any] = answer.json()
     return shown

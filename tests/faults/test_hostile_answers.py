@@ -107,13 +107,23 @@ def test_a_body_of_quotes_and_backslashes_is_refused_at_once(size: int) -> None:
     assert time.perf_counter() - started < 2
 
 
+A_MILLION_OFFERS = b'{"status":"ok","payload":{"user_offers":[' + b"{}," * 600_000 + b"{}]}}"
+
+
 def test_a_million_offers_are_answered_in_time(aws: Aws) -> None:
-    body = b'{"status":"ok","payload":{"user_offers":[' + b"{}," * 600_000 + b"{}]}}"
-    with serving(saying(ok(body))) as url:
-        handle = build_wallet(aws.settings(SESSIONM_CORE_URL=url, SESSIONM_CONNECT_URL=url))
+    budget = {"READ_BUDGET_MILLISECONDS": "1500", "READ_COLD_BUDGET_MILLISECONDS": "1500"}
+    with serving(saying(ok(A_MILLION_OFFERS))) as url:
+        handle = build_wallet(aws.settings(SESSIONM_CORE_URL=url, SESSIONM_CONNECT_URL=url, **budget))
         started = time.perf_counter()
         answered = call(handle, http_event("GET /wallet/{user_id}", path={"user_id": "member-1"}))
     assert time.perf_counter() - started < 1.9
+    assert (answered.status, answered.body["ok"], answered.body["offers"]) == (200, False, [])
+
+
+def test_a_million_offers_are_more_than_a_wallet_holds(aws: Aws) -> None:
+    with serving(saying(ok(A_MILLION_OFFERS))) as url:
+        handle = build_wallet(aws.settings(SESSIONM_CORE_URL=url, SESSIONM_CONNECT_URL=url))
+        answered = call(handle, http_event("GET /wallet/{user_id}", path={"user_id": "member-1"}))
     assert (answered.status, answered.body["reason"]) == (200, "upstream_garbled")
     assert answered.body["offers"] == []
 

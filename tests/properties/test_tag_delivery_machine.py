@@ -11,12 +11,13 @@ import random
 import threading
 import uuid
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from clients.sessionm import Sessionm, SessionmCredentials
 from clients.transport import Timeouts, Transport
@@ -135,6 +136,8 @@ class Fixed:
 
 
 class Delivery(RuleBasedStateMachine):
+    """Rules have no preconditions: what is queued differs from run to run, and what is drawn must not."""
+
     def __init__(self, aws: Aws, simulator: SessionmSimulator) -> None:
         super().__init__()
         self.simulator = simulator
@@ -175,24 +178,22 @@ class Delivery(RuleBasedStateMachine):
     def sessionm_fails(self, fault: Fault, times: int) -> None:
         self.simulator.faults.add("POST /priv/*", fault, times=times)
 
-    @precondition(lambda self: self.queue.bodies)
     @rule(seed=st.integers(0, 1000))
     def a_message_comes_twice(self, seed: int) -> None:
-        self.queue.send([random.Random(seed).choice(self.queue.bodies)])
+        if self.queue.bodies:
+            self.queue.send([random.Random(seed).choice(self.queue.bodies)])
 
-    @precondition(lambda self: self.queue.bodies)
     @rule(most=st.integers(1, 4), dies_after=st.none() | st.integers(0, 40), in_time=st.booleans())
     def a_worker_takes_a_batch(self, most: int, dies_after: int | None, in_time: bool) -> None:
         self.work(most, Life(dies_after), 5.0 if in_time else 0.01)
 
-    @precondition(lambda self: len(self.queue.bodies) > 1)
     @rule(dies_after=st.none() | st.integers(0, 20))
     def two_workers_take_the_same_batch(self, dies_after: int | None) -> None:
         batch = list(self.queue.bodies)
-        other = threading.Thread(target=self.work, args=(9, Life(dies_after), 5.0, list(batch)))
-        other.start()
-        self.work(9, Life(None), 5.0, batch)
-        other.join()
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(self.work, 9, Life(dies_after), 5.0, list(batch))
+            self.work(9, Life(None), 5.0, batch)
+        other.result()
 
     @rule()
     def time_passes(self) -> None:
@@ -215,8 +216,9 @@ class Delivery(RuleBasedStateMachine):
         except Killed:
             return
         for message in messages:
-            if message.id not in staying and message.body in self.queue.bodies:
-                self.queue.bodies.remove(message.body)
+            if message.id not in staying:
+                with suppress(ValueError):  # the other worker of the same batch was quicker
+                    self.queue.bodies.remove(message.body)
 
     # --- once all is quiet ------------------------------------------------------------------------------------------
 
@@ -257,7 +259,6 @@ class Delivery(RuleBasedStateMachine):
                 assert tag is None
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_every_row_ends_in_one_verdict_that_is_true(aws: Aws, sessionm: SessionmSimulator) -> None:
     class Here(Delivery):
         def __init__(self) -> None:
@@ -266,8 +267,8 @@ def test_every_row_ends_in_one_verdict_that_is_true(aws: Aws, sessionm: Sessionm
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=30,
-            stateful_step_count=14,
+            max_examples=40,
+            stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections import Counter
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from infra.local.simulators import (
     BrazeSimulator,
@@ -106,17 +107,17 @@ class Relay(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.now += seconds
 
-    @precondition(lambda self: self.queue)
+    # What is drawn never depends on what is queued, which a busy machine may change from run to run.
     @rule(
-        data=st.data(),
+        seed=st.integers(0, 10_000),
         size=st.integers(1, 40),
         fault=st.sampled_from([None, *FAULTS]),
         times=st.integers(1, 2),
         another=st.booleans(),
     )
-    def deliver(self, data: st.DataObject, size: int, fault: Fault | None, times: int, another: bool) -> None:
+    def deliver(self, seed: int, size: int, fault: Fault | None, times: int, another: bool) -> None:
         """A batch in any order, of which what is not reported is gone, while Braze answers some calls badly."""
-        ids = data.draw(st.permutations(sorted(self.queue)))[:size]
+        ids = random.Random(seed).sample(sorted(self.queue), min(size, len(self.queue)))
         self.braze.faults.clear()
         if fault is not None:
             self.braze.faults.add("POST *", fault, times=times)
@@ -127,14 +128,14 @@ class Relay(RuleBasedStateMachine):
         for message_id in set(ids) - staying:
             del self.queue[message_id]
 
-    @precondition(lambda self: self.queue)
-    @rule(data=st.data())
-    def a_message_comes_twice(self, data: st.DataObject) -> None:
-        body, _ = self.queue[data.draw(st.sampled_from(sorted(self.queue)))]
+    @rule(seed=st.integers(0, 10_000))
+    def a_message_comes_twice(self, seed: int) -> None:
+        if not self.queue:
+            return
+        body, _ = self.queue[random.Random(seed).choice(sorted(self.queue))]
         self.taken_in += 1
         self.queue[f"message-{self.taken_in}"] = (body, 0)
 
-    @precondition(lambda self: self.queue)
     @rule(written=st.integers(0, 3))
     def a_worker_dies(self, written: int) -> None:
         """Cut off from the ledger after so many transactions, and never heard of again: nothing is deleted."""
