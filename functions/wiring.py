@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from clients.transport import MAX_ANSWER_BYTES, Transport
 from shared import aws
 from shared.config import Settings
+from shared.observability import upstream_calls
 from shared.secrets import Secret
 
 if TYPE_CHECKING:
@@ -22,8 +23,12 @@ def sessionm(settings: Settings, *, connections: int) -> Sessionm:
     from clients.sessionm import Sessionm, SessionmCredentials
 
     return Sessionm(
-        core=Transport("SessionM Core", settings.text("SESSIONM_CORE_URL"), connections=connections),
-        connect=Transport("SessionM Connect", settings.text("SESSIONM_CONNECT_URL"), connections=connections),
+        core=Transport(
+            "SessionM Core", settings.text("SESSIONM_CORE_URL"), connections=connections, watcher=upstream_calls
+        ),
+        connect=Transport(
+            "SessionM Connect", settings.text("SESSIONM_CONNECT_URL"), connections=connections, watcher=upstream_calls
+        ),
         credentials=Secret(aws.secretsmanager(), settings.text("SESSIONM_SECRET_ID"), SessionmCredentials),
     )
 
@@ -33,6 +38,12 @@ def braze(settings: Settings, *, connections: int, max_answer_bytes: int = MAX_A
     from clients.braze import Braze, BrazeCredentials
 
     return Braze(
-        Transport("Braze", settings.text("BRAZE_REST_URL"), connections=connections, max_answer_bytes=max_answer_bytes),
+        Transport(
+            "Braze",
+            settings.text("BRAZE_REST_URL"),
+            connections=connections,
+            max_answer_bytes=max_answer_bytes,
+            watcher=upstream_calls,
+        ),
         Secret(aws.secretsmanager(), settings.text("BRAZE_SECRET_ID"), BrazeCredentials),
     )

@@ -243,7 +243,7 @@ class Braze:
         def call(credentials: BrazeCredentials) -> Reply:
             authorization = f"Bearer {credentials.rest_api_key}"
             return self._transport.send(
-                method, path, authorization=authorization, timeouts=timeouts, body=body, query=query
+                method, path, authorization=authorization, timeouts=timeouts, body=body, query=query, operation=path
             )
 
         return with_fresh_credentials(self._credentials, call)

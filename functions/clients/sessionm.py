@@ -66,7 +66,14 @@ class Sessionm:
 
         def call(credentials: SessionmCredentials) -> Reply:
             path = _tags_path(credentials.core_api_key, member)
-            return self._core.send("POST", path, body=body, authorization=credentials.core_basic(), timeouts=timeouts)
+            return self._core.send(
+                "POST",
+                path,
+                body=body,
+                authorization=credentials.core_basic(),
+                timeouts=timeouts,
+                operation="add_tags",
+            )
 
         checked(self._core.upstream, noting_a_401(self._credentials, call))
 
@@ -79,7 +86,9 @@ class Sessionm:
 
         def call(credentials: SessionmCredentials) -> Reply:
             path = _tags_path(credentials.core_api_key, member)
-            return self._core.send("GET", path, authorization=credentials.core_basic(), timeouts=timeouts)
+            return self._core.send(
+                "GET", path, authorization=credentials.core_basic(), timeouts=timeouts, operation="read_tags"
+            )
 
         body = self._checked(self._core.upstream, call)
         for level in (body, *(value for value in body.values() if isinstance(value, dict))):
@@ -115,7 +124,12 @@ class Sessionm:
         def call(credentials: SessionmCredentials) -> Reply:
             body = request | {"retailer_id": credentials.retailer_id}
             return self._connect.send(
-                "POST", path, body=body, authorization=credentials.connect_basic(), timeouts=timeouts
+                "POST",
+                path,
+                body=body,
+                authorization=credentials.connect_basic(),
+                timeouts=timeouts,
+                operation="get_user_offers" if path == GET_USER_OFFERS else "other",
             )
 
         return call

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
@@ -52,6 +52,9 @@ DID_NOTHING = frozenset({500, 503})
 
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "sessionm-braze-bundle"}
 
+# No vendor asks for it and HTTP has them pass it over; it lets a vendor's support find a call that we speak of.
+_CORRELATION_HEADER = "X-Correlation-Id"
+
 # What an answer can break urllib3 and http.client with. All of it may come after the vendor acted.
 _BROKEN = (HTTPError, HTTPException, OSError, ValueError)
 
@@ -91,6 +94,17 @@ def path_of(*segments: str) -> str:
     return "/" + "/".join(quote(segment, safe="") for segment in segments)
 
 
+class Watcher(Protocol):
+    """Who looks on: says under which id a call is made, and is told of each call once it has ended.
+
+    `status` is None when there was no whole answer.
+    """
+
+    def correlation_id(self) -> str: ...
+
+    def note(self, upstream: str, operation: str, duration_ms: float, status: int | None) -> None: ...
+
+
 class Transport:
     """Requests to one vendor API; `upstream` names it in errors.
 
@@ -108,6 +122,7 @@ class Transport:
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         clock: Callable[[], float] = time.monotonic,
         open_pool: Callable[[str, int], HTTPConnectionPool] = pooled,
+        watcher: Watcher | None = None,
     ) -> None:
         self.upstream = upstream
         self._base_url = base_url.rstrip("/")
@@ -115,6 +130,7 @@ class Transport:
         self._max_answer_bytes = max_answer_bytes
         self._clock = clock
         self._open_pool = open_pool
+        self._watcher = watcher
         self._pool: HTTPConnectionPool | None = None
         self._last_used = clock()
         self._lock = Lock()
@@ -128,9 +144,34 @@ class Transport:
         timeouts: Timeouts,
         body: Any = None,
         query: Mapping[str, str] | None = None,
+        operation: str = "other",
     ) -> Reply:
-        """Sends `body` (encoded as JSON, or bytes as they are) and returns the answer, whatever its status."""
+        """Sends `body` (encoded as JSON, or bytes as they are) and returns the answer, whatever its status.
+
+        `operation` is what the call counts as, one of few: never a path that names a member.
+        """
         headers = {"Authorization": authorization, **_HEADERS}
+        if self._watcher is None:
+            return self._sent(method, path, body, query, headers, timeouts)
+        if correlation_id := self._watcher.correlation_id():
+            headers[_CORRELATION_HEADER] = correlation_id
+        begun_at, status = time.perf_counter(), None
+        try:
+            reply = self._sent(method, path, body, query, headers, timeouts)
+            status = reply.status
+            return reply
+        finally:
+            self._watcher.note(self.upstream, operation, (time.perf_counter() - begun_at) * 1000, status)
+
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        query: Mapping[str, str] | None,
+        headers: dict[str, str],
+        timeouts: Timeouts,
+    ) -> Reply:
         if body is not None:
             headers["Content-Type"] = "application/json"
             body = body if isinstance(body, bytes) else msgspec.json.encode(body)

@@ -33,7 +33,7 @@ from shared.errors import (
     UpstreamUnknown,
     UpstreamUnreachable,
 )
-from shared.observability import logger
+from shared.observability import CORRELATION_HEADER, correlation_id, logger
 
 Shape = TypeVar("Shape")
 
@@ -105,6 +105,8 @@ def http_handler(routes: Mapping[str, Route]) -> Handler:
         started = time.perf_counter()
         route = event["routeKey"]
         code = "ok"
+        request_id = event["requestContext"]["requestId"]
+        observability.begin(observability.correlation_id_of(event.get("headers") or {}, request_id))
         try:
             if route not in routes:
                 raise NotFound("there is no such route", field="path", hint="See the API description for the routes.")
@@ -113,7 +115,7 @@ def http_handler(routes: Mapping[str, Route]) -> Handler:
             code = error.code
             answer = error_answer(error)
         took_ms = (time.perf_counter() - started) * 1000
-        observability.request(route, answer.status, code, took_ms, event["requestContext"]["requestId"])
+        observability.request(route, answer.status, code, took_ms, request_id)
         return _gateway_result(answer)
 
     return handle
@@ -180,6 +182,11 @@ def _gateway_result(answer: Answer) -> dict[str, Any]:
     body = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)
     return {
         "statusCode": answer.status,
-        "headers": {"Content-Type": "application/json", "Cache-Control": "no-store", **answer.headers},
+        "headers": {
+            "Content-Type": "application/json",
+            "Cache-Control": "no-store",
+            CORRELATION_HEADER: correlation_id(),
+            **answer.headers,
+        },
         "body": body.decode("utf-8", "replace"),
     }

@@ -156,7 +156,29 @@ def test_an_answer_is_json_that_nobody_may_keep() -> None:
     answered = call(handler(Answer(202, {"ok": True})), http_event(ROUTE))
 
     assert (answered.status, answered.body) == (202, {"ok": True})
-    assert answered.headers == {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    assert answered.headers == {
+        "Content-Type": "application/json",
+        "Cache-Control": "no-store",
+        "X-Correlation-Id": "request-1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("sent", "used"),
+    [
+        ("order-4711-a8", "order-4711-a8"),
+        ("95a7c8a3-e174-456c-92b5-064eacdbd998", "95a7c8a3-e174-456c-92b5-064eacdbd998"),
+        ("short", "request-1"),
+        ("a" * 65, "request-1"),
+        ("someone@example.com", "request-1"),
+        ("two words here", "request-1"),
+        ("a-line-break\n", "request-1"),
+    ],
+)
+def test_a_well_formed_correlation_id_of_the_callers_is_kept_and_told(sent: str, used: str) -> None:
+    answered = call(handler(Answer(200, {})), http_event(ROUTE, headers={"x-correlation-id": sent}))
+
+    assert answered.headers["X-Correlation-Id"] == used
 
 
 def test_an_answer_of_bytes_goes_out_as_it_is_with_its_own_headers() -> None:
