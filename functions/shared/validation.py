@@ -29,14 +29,18 @@ _TYPE_WORDS = {
     "object": "an object",
 }
 _LONGEST_ECHO = 128
+_GOT_FLOAT = "got `float`"
 
 
 def decode(body: bytes, shape: type[Shape]) -> Shape:
     """Parses strict JSON into `shape`; raises `InvalidInput` with code, dotted field, what is wrong and what to do."""
     try:
-        return msgspec.json.decode(body, type=shape)
-    except msgspec.ValidationError as error:
-        raise invalid(str(error), shape) from None
+        try:
+            return msgspec.json.decode(body, type=shape)
+        except msgspec.ValidationError as error:
+            if _GOT_FLOAT not in str(error):
+                raise invalid(str(error), shape) from None
+        return convert(msgspec.json.decode(body), shape)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise not_json() from None
 
@@ -44,9 +48,48 @@ def decode(body: bytes, shape: type[Shape]) -> Shape:
 def convert(value: Any, shape: type[Shape], *, strict: bool = True) -> Shape:
     """The same for something already parsed, such as query parameters (`strict=False`: numbers come as text)."""
     try:
-        return msgspec.convert(value, shape, strict=strict)
+        try:
+            converted = msgspec.convert(value, shape, strict=strict)
+        except msgspec.ValidationError as error:
+            if _GOT_FLOAT not in str(error):
+                raise
+            converted = msgspec.convert(_with_whole_numbers(value, msgspec.inspect.type_info(shape)), shape)
     except msgspec.ValidationError as error:
         raise invalid(str(error), shape) from None
+    if not strict and isinstance(converted, msgspec.Struct):
+        _refuse_null(value, converted)
+    return converted
+
+
+def _with_whole_numbers(value: Any, kind: msgspec.inspect.Type) -> Any:
+    """`value` with 30.0 made 30 where `kind` wants a whole number.
+
+    JSON knows no difference between the two, and what Liquid multiplies may come out as the first.
+    """
+    match kind:
+        case msgspec.inspect.Metadata(type=inner):
+            return _with_whole_numbers(value, inner)
+        case msgspec.inspect.UnionType(types=kinds):
+            for each in kinds:
+                value = _with_whole_numbers(value, each)
+        case msgspec.inspect.IntType() if isinstance(value, float) and value.is_integer():
+            return int(value)
+        case msgspec.inspect.ListType(item_type=inner) if isinstance(value, list):
+            return [_with_whole_numbers(item, inner) for item in value]
+        case msgspec.inspect.StructType(fields=fields) if isinstance(value, dict):
+            kinds_by_name = {field.encode_name: field.type for field in fields}
+            return {
+                name: _with_whole_numbers(item, kinds_by_name[name]) if name in kinds_by_name else item
+                for name, item in value.items()
+            }
+    return value
+
+
+def _refuse_null(query: Any, converted: msgspec.Struct) -> None:
+    """A query has no null, but what reads numbers from text reads the word as one."""
+    for field in msgspec.structs.fields(converted):
+        if field.encode_name in query and getattr(converted, field.name) is None:
+            raise invalid(f"this is no value - at `$.{field.encode_name}`", type(converted))
 
 
 def not_json() -> InvalidInput:
@@ -66,7 +109,7 @@ def invalid(problem: str, shape: type[Any]) -> InvalidInput:
         code = "missing_field" if missing else "unknown_field"
         message = "this field is required" if missing else "this field is not known here"
         path = f"{path}.{named['name']}" if path else named["name"]
-    if not path:
+    elif not path:
         return InvalidInput(message, code="not_an_object", field="body", hint="Send one JSON object.")
     hint = _advice(shape, path) or "Send the fields and types the API description gives, and no others."
     return InvalidInput(message, code=code, field=path[:_LONGEST_ECHO], hint=hint)

@@ -70,7 +70,7 @@ class Front:
     async def _listen(self) -> None:
         for name, gateway in self._gateways.items():
             application = web.Application(client_max_size=BODY_LIMIT_BYTES)
-            application.router.add_route("*", "/{any:.*}", self._handler(gateway))
+            application.router.add_route("*", r"/{any:[\s\S]*}", self._handler(gateway))  # an encoded line end too
             runner = web.AppRunner(
                 application,
                 access_log=None,

@@ -39,10 +39,27 @@ def fault(body: bytes) -> InvalidInput:
     [
         (b"{}", "missing_field", "items", "this field is required", "Send the fields"),
         (b'{"items": [], "x": 1}', "unknown_field", "x", "this field is not known here", "Send the fields"),
+        (b'{"items": [], "": 1}', "unknown_field", "", "this field is not known here", "Send the fields"),
         (b'{"items": [{}, {"x": 1}]}', "unknown_field", "items[1].x", "this field is not known", "Send the fields"),
         (b'{"items": 1}', "invalid_field", "items", "expected a list, got a whole number", "Send the fields"),
         (b'{"items": [7]}', "invalid_field", "items[0]", "expected an object, got a whole number", "Send the fields"),
         (b'{"items": [{"ttl": "60"}]}', "invalid_field", "items[0].ttl", "a whole number, got text", "Give seconds."),
+        (
+            b'{"items": [{"ttl": 1.5}]}',
+            "invalid_field",
+            "items[0].ttl",
+            "a whole number, got a number",
+            "Give seconds.",
+        ),
+        (b'{"items": [{"ttl": 1.0}], "x": 1}', "unknown_field", "x", "this field is not known here", "Send the fields"),
+        (
+            b'{"items": [{"ttl": 0.0}]}',
+            "invalid_field",
+            "items[0].ttl",
+            "expected a whole number >= 1",
+            "Give seconds.",
+        ),
+        (b'{"items": [{"ttl": 1.0', "invalid_json", "body", "the body is not valid JSON", "encoded as UTF-8"),
         (b'{"items": [{"ttl": 0}]}', "invalid_field", "items[0].ttl", "expected a whole number >= 1", "Give seconds."),
         (
             b'{"items": [{"names": []}]}',
@@ -103,3 +120,26 @@ def test_numbers_in_a_query_come_as_text() -> None:
     assert convert({"limit": "5"}, Query, strict=False) == Query(5)
     with pytest.raises(InvalidInput, match="expected a whole number"):
         convert({"limit": "5"}, Query)
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    read = decode(b'{"items": [{"ttl": 30.0}, {}], "share": 1.0, "other_name": 3e2, "free": [1.0]}', Shape)
+
+    assert read == Shape([Item(30), Item()], 1.0, False, 300, [1.0])
+    assert [type(each) for each in (read.items[0].ttl, read.share, read.renamed, read.free[0])] == [
+        int,
+        float,
+        int,
+        float,
+    ]
+
+
+def test_null_in_a_query_is_a_word_and_no_way_to_leave_a_number_out() -> None:
+    class Query(msgspec.Struct):
+        name: str | None = None
+        least: Annotated[int, Meta(description="Give a number.")] | None = None
+
+    assert convert({"name": "null"}, Query, strict=False) == Query("null")
+    with pytest.raises(InvalidInput) as error:
+        convert({"least": "null"}, Query, strict=False)
+    assert (error.value.code, error.value.field, error.value.hint) == ("invalid_field", "least", "Give a number.")

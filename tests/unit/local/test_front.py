@@ -43,6 +43,12 @@ def test_a_request_passes_through_unnormalised_and_is_logged(tmp_path: Path) -> 
     assert (tmp_path / "content-access.log").read_text(encoding="utf-8") == "200\n"
 
 
+def test_an_encoded_line_end_in_a_path_reaches_the_function(tmp_path: Path) -> None:
+    with serving(echo, tmp_path) as url:
+        answer = requests.get(f"{url}/a/b%0Ac", timeout=10)
+    assert (answer.status_code, answer.text) == (200, "/a/b\nc?")
+
+
 def test_a_body_above_ten_megabytes_is_refused(tmp_path: Path) -> None:
     with serving(echo, tmp_path) as url:
         answer = requests.post(f"{url}/a/b", data=b"x" * (10 * 1024 * 1024 + 1), timeout=10)
