@@ -14,10 +14,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bulk.verdicts import Verdicts
 from infra.stack import CannotRun, stack_of
 from shared.errors import StoreUnavailable
 from tag_import.failures import COLUMNS, cells_of_unsent
-from tag_import.verdicts import Verdicts
 
 
 def run(environment: Mapping[str, str], console: Console) -> int:

@@ -14,14 +14,15 @@ from typing import Any
 
 import msgspec
 
+from bulk.jobs import Options
+from bulk.parcels import Label
 from clients.vocabulary import Member, MemberKind
 from shared.errors import InvalidInput
 from shared.outcomes import State
 from shared.validation import convert
 from tag_import.formats import Layout, is_true, tags_of
-from tag_import.jobs import Options
 from tag_import.records import IS_ID, LISTED_CHARACTERS, UNDECODABLE, Accept, Refuse
-from tag_import.rows import Label, MemberFields, TagFields, label_of, member_of, ttl_seconds_of
+from tag_import.rows import MemberFields, TagFields, label_of, member_of, ttl_seconds_of
 
 # Longer than a hundred tags of the longest name; a quote that is never closed swallows no more than this.
 _LONGEST_FIELD = 65_536

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from bulk.jobs import Export
 from shared.aws import store
-from tag_import.jobs import Export
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bulk.verdicts import UnsentRow
 from shared.outcomes import State
-from tag_import.verdicts import UnsentRow
 
 ROW_COLUMNS = ("user_id", "external_id", "tags", "ttl", "counter")
 COLUMNS = (*ROW_COLUMNS, "line", "verdict", "code", "reason", "text")

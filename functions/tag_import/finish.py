@@ -22,6 +22,9 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from msgspec import structs
 
+from bulk.jobs import Job, Jobs, JobState, ReadBack
+from bulk.progress import Counts, counts_of
+from bulk.verdicts import SentSample, Verdicts
 from clients.sessionm import Sessionm
 from clients.transport import Timeouts
 from clients.vocabulary import Member
@@ -33,10 +36,7 @@ from shared.errors import BundleError, StoreUnavailable
 from shared.observability import count, logger
 from shared.uploads import Upload
 from tag_import.failures import COLUMNS, LINE, cells_of_unsent, failure_key, part_key
-from tag_import.jobs import Job, Jobs, JobState, ReadBack
 from tag_import.leavers import LastRuns, leavers_of
-from tag_import.progress import Counts, counts_of
-from tag_import.verdicts import SentSample, Verdicts
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 
+from bulk.jobs import Options
 from clients.vocabulary import MemberKind
 from shared.errors import InvalidInput
 from shared.validation import convert
 from tag_import.failures import COLUMNS
-from tag_import.jobs import Options
 from tag_import.objects import UnreadableFile, Window
 from tag_import.rows import TagFields, label_of, ttl_seconds_of
 

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bulk.jobs import Job, Jobs, Source
 from shared.aws import store
 from shared.observability import logger
 from shared.uploads import Upload
-from tag_import.jobs import Job, Jobs, Source
 from tag_import.ndjson_rows import USERS, User
 from tag_import.objects import Package, UnreadableFile
 

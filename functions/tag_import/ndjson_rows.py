@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
+from bulk.jobs import Options
 from shared.errors import InvalidInput
 from shared.outcomes import State
 from shared.validation import convert
-from tag_import.jobs import Options
 from tag_import.objects import UnreadableFile
 from tag_import.records import IS_ID, LISTED_CHARACTERS, Accept, Refuse
 from tag_import.rows import MemberFields, TagFields, label_of

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from bulk.jobs import Source
 from shared.aws import store
 from shared.errors import InvalidInput
-from tag_import.jobs import Source
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

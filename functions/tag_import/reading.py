@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import structs
 
+from bulk.jobs import Job, Jobs, JobState, Later
+from bulk.parcels import Label, Packer, Parcel
 from shared.aws import store
 from shared.deadline import Deadline
 from shared.observability import count, logger
@@ -28,11 +30,9 @@ from shared.queues import BATCH_MESSAGES, Queue, body_of
 from tag_import.csv_rows import CsvRows
 from tag_import.failures import cells_of_refused, part_key
 from tag_import.formats import HEAD_BYTES, in_utf_8, layout_of
-from tag_import.jobs import Job, Jobs, JobState, Later
 from tag_import.ndjson_rows import UserLines
 from tag_import.objects import Package, UnreadableFile, Window
 from tag_import.records import LISTED_CHARACTERS, Records, end_of_lines
-from tag_import.rows import Label, Packer, Parcel
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

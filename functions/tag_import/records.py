@@ -11,9 +11,9 @@ from typing import Protocol, get_args
 
 from msgspec import Meta
 
+from bulk.parcels import Label
 from clients.vocabulary import ExternalId, MemberKind, UserId
 from shared.outcomes import State
-from tag_import.rows import Label
 
 # A line that cannot be taken apart is listed with so many of its first characters.
 LISTED_CHARACTERS = 1_000

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
+from bulk.jobs import Export, Job, JobState, Options
 from clients.vocabulary import MemberKind, SegmentId
 from shared.errors import InvalidInput
 from shared.validation import convert
-from tag_import.jobs import Export, Job, JobState, Options
 from tag_import.rows import Tags, Ttl
 
 

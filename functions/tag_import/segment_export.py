@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from bulk.jobs import Export, Job, Jobs, JobState, Later, Outdated, Source
 from clients.braze import Braze, SegmentExport
 from clients.downloads import downloaded, may_be_fetched
 from clients.transport import Timeouts
@@ -37,7 +38,6 @@ from shared.errors import (
 from shared.observability import logger
 from shared.uploads import Upload
 from tag_import.export_bucket import ExportBucket, UnusableExport
-from tag_import.jobs import Export, Job, Jobs, JobState, Later, Outdated, Source
 from tag_import.leavers import LastRuns
 
 if TYPE_CHECKING:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
+from bulk.dispatch import Answered
+from bulk.parcels import Parcel
+from bulk.verdicts import Settling
 from clients.sessionm import Sessionm
 from clients.transport import Timeouts
 from clients.vocabulary import Member
-from shared.errors import BundleError, UpstreamGarbled, UpstreamRefused, UpstreamUnknown
+from shared.errors import BundleError, UpstreamError, UpstreamGarbled, UpstreamRefused, UpstreamUnknown
 from shared.ledger import Ledger
 from shared.outcomes import Outcome, State
-from tag_import.rows import Parcel
-from tag_import.verdicts import Settling
+from shared.retries import ONLY_IF_NOT_DONE, REPEATABLE
 
 # SessionM answers in about 300 ms; ten seconds without an answer is an outage, not slowness.
 _TIMEOUTS = Timeouts(connect_seconds=3, read_seconds=10)
@@ -51,15 +52,13 @@ class Call:
     entry_id: str = ""
     tries: int = 0
 
+    @property
+    def repeatable(self) -> tuple[type[UpstreamError], ...]:
+        """A counter that is sent again counts again."""
+        return ONLY_IF_NOT_DONE if self.entry_id else REPEATABLE
+
     def again(self) -> Call:
         return replace(self, tries=self.tries + 1)
-
-
-class Answered(NamedTuple):
-    """What became of a call's rows, and how long SessionM took; None when it has no part in it or refused."""
-
-    outcome: Outcome
-    seconds: float | None
 
 
 def calls_of(settling: Settling) -> list[Call]:
@@ -94,6 +93,11 @@ def speaks_for_all(call: Call, outcome: Outcome) -> bool:
 
 class Sender:
     """Makes calls; safe to use from many threads. `clock` measures SessionM's time."""
+
+    upstream = "SessionM Core"
+    calls_of = staticmethod(calls_of)
+    one_by_one = staticmethod(one_by_one)
+    speaks_for_all = staticmethod(speaks_for_all)
 
     def __init__(self, sessionm: Sessionm, ledger: Ledger, clock: Callable[[], float] = time.perf_counter) -> None:
         self._sessionm = sessionm

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from bulk.jobs import IMPORT_ID, Job, Jobs, ReadBack
+from bulk.parcels import is_webhook_import
+from bulk.progress import counts_of, rate_per_second, seconds_left
+from bulk.verdicts import Tally, Verdicts
 from shared import aws
 from shared.aws import store
 from shared.config import Settings
 from shared.errors import NotFound
 from shared.http import Answer, Handler, Request, http_handler
-from tag_import.jobs import IMPORT_ID, Job, Jobs, ReadBack
-from tag_import.progress import counts_of, rate_per_second, seconds_left
-from tag_import.rows import is_webhook_import
-from tag_import.verdicts import Tally, Verdicts
 
 _LINK_SECONDS = 3600
 

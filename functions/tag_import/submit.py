@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from bulk.jobs import Export, Job, Jobs, JobState, Options, Source, wake_up
 from clients.vocabulary import MemberKind, SegmentId
 from shared import aws
 from shared.aws import store
@@ -25,7 +26,6 @@ from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import count
 from shared.queues import Queue
 from tag_import.formats import codec_of
-from tag_import.jobs import Export, Job, Jobs, JobState, Options, Source, wake_up
 from tag_import.rows import Tags, Ttl, ttl_seconds_of
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from bulk.parcels import Label, Packer, Parcel, webhook_import_id
 from clients.vocabulary import ExternalId, Member, UserId
 from shared import aws
 from shared.config import Settings
@@ -18,18 +19,7 @@ from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import count
 from shared.queues import Queue, body_of
 from shared.validation import convert
-from tag_import.rows import (
-    Label,
-    MemberFields,
-    Packer,
-    Parcel,
-    TagFields,
-    Tags,
-    Ttl,
-    label_of,
-    member_of,
-    webhook_import_id,
-)
+from tag_import.rows import MemberFields, TagFields, Tags, Ttl, label_of, member_of
 
 
 class _ByUserId(msgspec.Struct):
@@ -72,7 +62,7 @@ def build(settings: Settings) -> Handler:
         return accept(_vendor_parcel(request, Member("external_id", member.external_id)))
 
     def short(request: Request) -> Answer:
-        return accept(_short_parcels(request.json(ShortBody), request.headers.get("idempotency-key", "")))
+        return accept(_short_parcels(request.json(ShortBody), request.idempotency_key))
 
     return http_handler(
         {
@@ -84,7 +74,7 @@ def build(settings: Settings) -> Handler:
 
 
 def _vendor_parcel(request: Request, member: Member) -> list[Parcel]:
-    once = request.headers.get("idempotency-key", "")
+    once = request.idempotency_key
     return _parcels([(member, label_of(request.json(TagFields), member.kind))], once)
 
 

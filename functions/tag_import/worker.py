@@ -19,6 +19,9 @@ from botocore.exceptions import ClientError
 from msgspec import structs
 
 import wiring
+from bulk.jobs import Job, Jobs, JobState, Later, Options, Source, wake_up
+from bulk.progress import is_delivered
+from bulk.verdicts import Verdicts
 from shared import aws
 from shared.aws import store
 from shared.config import Settings
@@ -28,12 +31,9 @@ from shared.observability import flush, logger
 from shared.queues import Message, Queue, Staying, batch_response, messages_of
 from tag_import.finish import Finisher
 from tag_import.formats import options_of
-from tag_import.jobs import Job, Jobs, JobState, Later, Options, Source, wake_up
-from tag_import.progress import is_delivered
 from tag_import.reading import LEASE_SECONDS, Reader
 from tag_import.scheduled import scheduled_job
 from tag_import.segment_export import Exporter
-from tag_import.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

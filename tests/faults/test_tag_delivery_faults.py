@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from bulk.jobs import Job, Jobs, JobState, Reading
+from bulk.verdicts import Settling, Tally, Verdicts
 from clients.sessionm import Sessionm
 from infra.local.simulators import (
     Fault,
@@ -27,9 +29,7 @@ from shared.errors import InProgress
 from shared.ledger import Ledger
 from shared.outcomes import Outcome, State
 from tag_import.delivery import build
-from tag_import.jobs import Job, Jobs, JobState, Reading
 from tag_import.sender import Sender, calls_of
-from tag_import.verdicts import Settling, Tally, Verdicts
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context, Invoked, failures, sqs_event, sqs_record
 from tests.integration.support.faulty_aws import FaultyAws, refusal

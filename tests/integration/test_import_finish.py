@@ -16,14 +16,14 @@ import pytest
 from msgspec import structs
 
 import wiring
+from bulk.jobs import Export, Job, Jobs, JobState, ReadBack, Reading, Source
+from bulk.parcels import Label, Parcel, Row
+from bulk.verdicts import Verdicts
 from infra.local.simulators import Garbage, SessionmSimulator, Status
 from shared.errors import StoreUnavailable
 from shared.outcomes import Outcome, State
 from tag_import.failures import COLUMNS, cells_of_refused, part_key
 from tag_import.finish import EVENT_NAME, EVENT_SOURCE, Finisher, csv_pieces
-from tag_import.jobs import Export, Job, Jobs, JobState, ReadBack, Reading, Source
-from tag_import.rows import Label, Parcel, Row
-from tag_import.verdicts import Verdicts
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import Answer, FaultyAws
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import requests
 
+from bulk.jobs import Export, Job, Jobs, JobState, ReadBack, Reading, Source
+from bulk.parcels import Label, Parcel, Row
+from bulk.verdicts import Verdicts
 from shared.outcomes import Outcome, State
-from tag_import.jobs import Export, Job, Jobs, JobState, ReadBack, Reading, Source
-from tag_import.rows import Label, Parcel, Row
 from tag_import.status import Status, build
-from tag_import.verdicts import Verdicts
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Answered, Invoked, get
 from tests.integration.support.faulty_aws import FaultyAws

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from tag_import.jobs import Export, Job, Jobs, JobState, Options, Source
+from bulk.jobs import Export, Job, Jobs, JobState, Options, Source
 from tag_import.submit import EXPORT_TTL_SECONDS, build
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Answered, Invoked, post

@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from bulk.jobs import Export, Job, Jobs, JobState, Options, Source
+from bulk.parcels import Parcel
+from bulk.verdicts import Verdicts
 from infra.local.simulators import BrazeSimulator, SessionmSimulator
 from shared.aws import dynamodb
 from shared.outcomes import Outcome, State
-from tag_import.jobs import Export, Job, Jobs, JobState, Options, Source
-from tag_import.rows import Parcel
-from tag_import.verdicts import Verdicts
 from tag_import.worker import build, import_id_of
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context, Invoked, failures, sqs_event, sqs_record

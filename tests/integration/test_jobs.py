@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
+from bulk.jobs import Export, Job, Jobs, JobState, Options, Outdated, ReadBack, Reading, Source
 from shared.aws import dynamodb
 from shared.errors import InProgress, StoreUnavailable
-from tag_import.jobs import Export, Job, Jobs, JobState, Options, Outdated, ReadBack, Reading, Source
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import FaultyAws
 

@@ -14,12 +14,12 @@ import pytest
 from msgspec import structs
 
 import wiring
+from bulk.jobs import Export, Job, Jobs, JobState, Options, Reading, Source
+from bulk.verdicts import Verdicts
 from shared.aws import dynamodb, s3
 from shared.errors import StoreUnavailable
 from tag_import.finish import Finisher
-from tag_import.jobs import Export, Job, Jobs, JobState, Options, Reading, Source
 from tag_import.leavers import LastRuns, leavers_of, list_leavers
-from tag_import.verdicts import Verdicts
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import FaultyAws
 

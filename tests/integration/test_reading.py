@@ -18,15 +18,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bulk.jobs import Export, Job, Jobs, JobState, Later, Options, Outdated, Source
+from bulk.parcels import PARCEL_ROWS, Parcel
 from clients.vocabulary import MemberKind
 from shared import aws as clients
 from shared.deadline import Deadline
 from shared.errors import StoreUnavailable
 from shared.queues import BATCH_MESSAGES, Queue
 from tag_import.failures import COLUMNS, part_key
-from tag_import.jobs import Export, Job, Jobs, JobState, Later, Options, Outdated, Source
 from tag_import.reading import Grain, Reader
-from tag_import.rows import PARCEL_ROWS, Parcel
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import Answer, FaultyAws
 

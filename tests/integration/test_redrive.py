@@ -13,12 +13,12 @@ import boto3
 import pytest
 from rich.console import Console
 
+from bulk.parcels import Label, Parcel, Row
+from bulk.verdicts import Verdicts
 from infra import failures, redrive
 from infra.stack import CannotRun, Stack, stack_of
 from shared.outcomes import Outcome, State
 from tag_import.failures import COLUMNS
-from tag_import.rows import Label, Parcel, Row
-from tag_import.verdicts import Verdicts
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import Answer, FaultyAws
 

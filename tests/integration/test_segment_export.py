@@ -15,6 +15,7 @@ import pytest
 from msgspec import structs
 
 import wiring
+from bulk.jobs import Export, Job, Jobs, JobState, Later, Options, Outdated, Source
 from infra.local.simulators import (
     BrazeSimulator,
     Garbage,
@@ -30,7 +31,6 @@ from infra.local.simulators.faults import Fault
 from shared.aws import dynamodb, s3
 from shared.errors import InvalidInput, StoreUnavailable
 from tag_import.callback import Told, after_callback
-from tag_import.jobs import Export, Job, Jobs, JobState, Later, Options, Outdated, Source
 from tag_import.leavers import LastRuns
 from tag_import.scheduled import scheduled_job
 from tag_import.segment_export import Exporter, digest_of

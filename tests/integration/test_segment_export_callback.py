@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from bulk.jobs import Export, Job, Jobs, JobState
 from shared.aws import dynamodb
 from shared.http import Handler
 from tag_import.callback import build
-from tag_import.jobs import Export, Job, Jobs, JobState
 from tag_import.segment_export import digest_of
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Answered, call, http_event

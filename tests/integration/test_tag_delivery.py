@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from bulk.jobs import Job, Jobs, JobState, Reading
+from bulk.verdicts import Tally, UnsentRow, Verdicts
 from infra.local.simulators import ErrorInside200, SessionmSimulator, Status
 from shared.outcomes import Outcome, State
 from tag_import.delivery import build
-from tag_import.jobs import Job, Jobs, JobState, Reading
-from tag_import.verdicts import Tally, UnsentRow, Verdicts
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context, Invoked, failures, sqs_event, sqs_record
 from tests.integration.support.parcels import COUNTER, EXPIRING, Wanted, parcel, parcel_of

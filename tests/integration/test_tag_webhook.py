@@ -9,7 +9,7 @@ import time
 import msgspec
 import pytest
 
-from tag_import.rows import Parcel, webhook_import_id
+from bulk.parcels import Parcel, webhook_import_id
 from tag_import.webhook import build
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import JSON, Invoked, call, http_event, post

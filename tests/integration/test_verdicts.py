@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bulk.parcels import Label, Parcel, Row
+from bulk.verdicts import COUNTED, SentSample, Settling, Tally, UnsentRow, Verdicts
 from shared.aws import dynamodb
 from shared.errors import StoreUnavailable
 from shared.outcomes import Outcome, State
-from tag_import.rows import Label, Parcel, Row
-from tag_import.verdicts import COUNTED, SentSample, Settling, Tally, UnsentRow, Verdicts
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import Answer, FaultyAws
 

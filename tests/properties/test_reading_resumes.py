@@ -16,13 +16,13 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulk.jobs import Export, Job, Jobs, JobState, Later, Options, Outdated, Source
+from bulk.parcels import Label, Packer, Parcel
 from shared.deadline import Deadline
 from shared.queues import Queue
 from tag_import.failures import COLUMNS, LINE, part_key
-from tag_import.jobs import Export, Job, Jobs, JobState, Later, Options, Outdated, Source
 from tag_import.objects import UnreadableFile
 from tag_import.reading import Grain, Reader
-from tag_import.rows import Label, Packer, Parcel
 from tests.integration.support.tables import Refused, Taken, read_table
 
 FINE = Grain(block_bytes=128, interval_bytes=512, interval_refused_characters=700, longest_record_bytes=512)

@@ -19,6 +19,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from bulk.delivery import Storage, deliver
+from bulk.dispatch import Dispatch
+from bulk.jobs import Job, Jobs, JobState, Reading
+from bulk.pace import Pace
+from bulk.parcels import Label, Packer, Parcel
+from bulk.verdicts import Settling, Verdicts
 from clients.sessionm import Sessionm, SessionmCredentials
 from clients.transport import Timeouts, Transport
 from clients.vocabulary import Member
@@ -40,13 +46,7 @@ from shared.ledger import Ledger
 from shared.outcomes import Outcome, State
 from shared.queues import Message, Queue, Staying, body_of
 from shared.rate import Rate
-from tag_import.delivery import Storage, deliver
-from tag_import.dispatch import Dispatch
-from tag_import.jobs import Job, Jobs, JobState, Reading
-from tag_import.pace import Pace
-from tag_import.rows import Label, Packer, Parcel
 from tag_import.sender import Sender
-from tag_import.verdicts import Settling, Verdicts
 from tests.integration.support.aws import SESSIONM_SECRET, Aws
 
 FAULTS: list[Fault] = [

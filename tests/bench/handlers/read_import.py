@@ -16,12 +16,12 @@ from itertools import repeat
 import boto3
 from botocore.config import Config
 
+from bulk.jobs import Job, Jobs, JobState, Source
 from shared import aws
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.observability import logger
 from shared.queues import BATCH_MESSAGES, Queue
-from tag_import.jobs import Job, Jobs, JobState, Source
 from tag_import.reading import Reader
 
 # What a message of five hundred rows is like, and how many of them a reader has on the way.

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bulk.parcels import Label, Packer, Parcel
 from clients.vocabulary import MemberKind
 from shared.queues import body_of
-from tag_import.rows import Label, Packer, Parcel
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bulk.jobs import Options
+from bulk.parcels import Label
 from shared.outcomes import State
 from tag_import.csv_rows import CsvRows
 from tag_import.formats import layout_of
-from tag_import.jobs import Options
-from tag_import.rows import Label
 
 NOTHING_ANNOUNCED = Options()
 

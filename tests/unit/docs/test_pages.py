@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from authorizer.callers import Callers
+from bulk.jobs import JobState, Options
 from clients.braze import BrazeCredentials
 from clients.sessionm import SessionmCredentials
 from infra.liquid.lint import lint
@@ -24,7 +25,6 @@ from shared.outcomes import State
 from tag_import.csv_rows import CsvRows
 from tag_import.failures import COLUMNS, cells_of_refused
 from tag_import.formats import layout_of
-from tag_import.jobs import JobState, Options
 from tag_import.rows import TagFields
 from tests.unit.docs.material import (
     DOCS,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from bulk.jobs import Options
+from bulk.parcels import Label
 from shared.outcomes import State
 from tag_import.csv_rows import CsvRows
 from tag_import.formats import layout_of
-from tag_import.jobs import Options
 from tag_import.records import end_of_lines
-from tag_import.rows import Label
 from tests.integration.support.tables import Refused, Table, Taken, read_table
 
 HEADER = "user_id,tags,ttl\n"

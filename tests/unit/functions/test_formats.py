@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bulk.jobs import Options
 from shared.errors import InvalidInput
 from tag_import.formats import Layout, layout_of, options_of
-from tag_import.jobs import Options
 from tag_import.objects import UnreadableFile, Window
 
 ANNOUNCED = Options(tags=("gold",), ttl_seconds=60)

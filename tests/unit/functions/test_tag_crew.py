@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
+from bulk.crew import Crew
 from shared.errors import BundleError, StoreUnavailable
-from tag_import.crew import Crew
 
 
 def test_work_is_done_beside_and_followed_up_here() -> None:

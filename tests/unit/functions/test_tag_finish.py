@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 
+from bulk.jobs import ReadBack
+from bulk.verdicts import SentSample
 from clients.sessionm import Sessionm, SessionmCredentials
 from clients.transport import Transport
 from shared.deadline import Deadline
 from shared.outcomes import State
 from tag_import.failures import LINE, cells_of_refused
 from tag_import.finish import by_line, csv_pieces, drawn, look_up
-from tag_import.jobs import ReadBack
-from tag_import.verdicts import SentSample
 
 
 def cells(line: int) -> list[str]:

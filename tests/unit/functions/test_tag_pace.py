@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tag_import.pace import FIRST_LIMIT, Pace
+from bulk.pace import FIRST_LIMIT, Pace
 
 
 class Clock:

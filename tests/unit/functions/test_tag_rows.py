@@ -8,21 +8,11 @@ import zlib
 import msgspec
 import pytest
 
+from bulk.parcels import PARCEL_ROWS, Label, Packer, Parcel, webhook_import_id
 from clients.vocabulary import Member, MemberKind
 from shared.errors import InvalidInput
 from shared.queues import BATCH_BYTES, body_of
-from tag_import.rows import (
-    PARCEL_ROWS,
-    Label,
-    MemberFields,
-    Packer,
-    Parcel,
-    TagFields,
-    label_of,
-    member_of,
-    ttl_seconds_of,
-    webhook_import_id,
-)
+from tag_import.rows import MemberFields, TagFields, label_of, member_of, ttl_seconds_of
 
 GOLD = Label("user_id", ("gold",), 60)
 

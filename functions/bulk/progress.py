@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from tag_import.jobs import ENDED, Job, JobState
-from tag_import.verdicts import Tally
+from bulk.jobs import ENDED, Job, JobState
+from bulk.verdicts import Tally
 
 
 class Counts(msgspec.Struct, frozen=True):

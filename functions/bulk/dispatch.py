@@ -1,7 +1,7 @@
 """The calls of one batch: begun as pace and rate allow, followed up, and written down parcel by parcel.
 
 One thread decides; calls, permits and verdicts are waited for by others. A call that met a blip is made once more
-after a moment. One that was throttled waits with all others until SessionM has had the time it asked for. If that is
+after a moment. One that was throttled waits with all others until the vendor has had the time it asked for. If that is
 too long to sit out, or nothing succeeds any more, no further call begins, and what is left goes back to its queue.
 """
 
@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
+from bulk.crew import Crew
+from bulk.pace import Pace
+from bulk.parcels import Parcel
+from bulk.verdicts import WAITING, Settling, Verdicts
 from shared.deadline import Deadline
 from shared.errors import (
     BundleError,
@@ -22,20 +27,16 @@ from shared.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
-from shared.outcomes import State
+from shared.outcomes import Outcome, State
 from shared.queues import Message
 from shared.rate import SLOT_SECONDS, Rate
-from shared.retries import ONLY_IF_NOT_DONE, PAUSE_SECONDS, REPEATABLE, TRIES
-from tag_import.crew import Crew
-from tag_import.pace import Pace
-from tag_import.sender import Answered, Call, Sender, calls_of, one_by_one, speaks_for_all
-from tag_import.verdicts import WAITING, Settling, Verdicts
+from shared.retries import PAUSE_SECONDS, TRIES
 
 # A blip is repeated as retries.py says, and a 401 like one, because credentials were read anew after it. A 429 has had
 # its wait before it is tried again.
 _THROTTLED_TRIES = 3
 
-# SessionM's own wait is sat out up to this long; behind a longer one the worker would only cost money.
+# The vendor's own wait is sat out up to this long; behind a longer one the worker would only cost money.
 LONGEST_PAUSE_SECONDS = 5.0
 
 # So many failures with no success in between are an outage.
@@ -43,6 +44,64 @@ _OUTAGE = 20
 
 # Parcels whose verdicts are written in one transaction.
 _RECORDED_AT_ONCE = 20
+
+
+class Call(Protocol):
+    """A call that settles some rows of a parcel, named by their positions. `repeatable` are the errors after which it
+    may be made once more at once."""
+
+    @property
+    def positions(self) -> tuple[int, ...]: ...
+
+    @property
+    def tries(self) -> int: ...
+
+    @property
+    def repeatable(self) -> tuple[type[UpstreamError], ...]: ...
+
+    def again(self) -> Self: ...
+
+
+CallT = TypeVar("CallT", bound=Call)
+
+
+class Answered(NamedTuple):
+    """What became of a call's rows, and how long the vendor took; None when it has no part in it or refused."""
+
+    outcome: Outcome
+    seconds: float | None
+
+
+class Continued(NamedTuple, Generic[CallT]):
+    """The vendor answered after so many seconds, and what is missing takes another call."""
+
+    call: CallT
+    seconds: float
+
+
+class Sending(Protocol[CallT]):
+    """What a capability does for the rows of a parcel: which calls, and how each is made."""
+
+    @property
+    def upstream(self) -> str:
+        """The vendor API, as in "SessionM Core"."""
+        ...
+
+    def calls_of(self, settling: Settling) -> Sequence[CallT]:
+        """The calls for all rows without a verdict; rows that need none are settled here. Raises nothing."""
+        ...
+
+    def one_by_one(self, parcel: Parcel, call: CallT) -> Iterable[CallT]:
+        """The rows of a call, each in a call of its own."""
+        ...
+
+    def speaks_for_all(self, call: CallT, outcome: Outcome) -> bool:
+        """Whether an outcome is that of each of the call's rows."""
+        ...
+
+    def send(self, call: CallT) -> Answered | Continued[CallT]:
+        """Makes one request, in any thread. Raises a `BundleError` when its outcome is open."""
+        ...
 
 
 @dataclass(eq=False)
@@ -76,12 +135,12 @@ class Figures:
     throttled: int = 0
 
 
-class Dispatch:
+class Dispatch(Generic[CallT]):
     """Carries one batch out; afterwards each load is settled, has an error, or was not reached in time."""
 
     def __init__(
         self,
-        sender: Sender,
+        sender: Sending[CallT],
         verdicts: Verdicts,
         pace: Pace,
         rate: Rate,
@@ -94,8 +153,8 @@ class Dispatch:
         self._rate = rate
         self._deadline = deadline
         self._clock = clock
-        self._waiting: deque[tuple[Load, Call]] = deque()
-        self._blips: deque[tuple[float, Load, Call]] = deque()
+        self._waiting: deque[tuple[Load, CallT]] = deque()
+        self._blips: deque[tuple[float, Load, CallT]] = deque()
         self._calls_under_way = 0
         self._failures_in_a_row = 0
         self._hopeless: BundleError | None = None
@@ -106,9 +165,13 @@ class Dispatch:
     def run(self, loads: Sequence[Load]) -> None:
         """Returns once nothing is under way any more; raises nothing that a vendor or a store can cause."""
         for load in loads:
-            calls = calls_of(load.settling)
+            calls = self._sender.calls_of(load.settling)
             load.open_calls = len(calls)
             self._waiting.extend((load, call) for call in calls)
+            settled = load.settling.outcomes.values()
+            self.figures.verdicts.update(outcome.state for outcome in settled)
+            if settled and not calls:
+                self._unrecorded.append(load)
         with Crew() as crew:
             while True:
                 seconds = self._begin(crew)
@@ -141,9 +204,9 @@ class Dispatch:
         return self._no_longer_than(None)
 
     def _ended(self) -> bool:
-        """Whether no further call is to begin: time is up, or SessionM wants to be left alone for long."""
+        """Whether no further call is to begin: time is up, or the vendor wants to be left alone for long."""
         if self._hopeless is None and self._pace.pause_seconds() > LONGEST_PAUSE_SECONDS:
-            self._hopeless = UpstreamThrottled("SessionM Core", self._pace.pause_seconds())
+            self._hopeless = UpstreamThrottled(self._sender.upstream, self._pace.pause_seconds())
         return self._hopeless is not None or self._deadline.passed()
 
     def _no_longer_than(self, seconds: float | None) -> float | None:
@@ -174,7 +237,9 @@ class Dispatch:
 
     # --- following up -----------------------------------------------------------------------------------------------
 
-    def _followed_up(self, load: Load, call: Call, number: int, answered: Answered | BundleError) -> None:
+    def _followed_up(
+        self, load: Load, call: CallT, number: int, answered: Answered | Continued[CallT] | BundleError
+    ) -> None:
         news = self._tell_pace(number, answered)
         self._calls_under_way -= 1
         if isinstance(answered, BundleError):
@@ -184,16 +249,19 @@ class Dispatch:
             self._try_again(load, call.again(), answered)
             return
         self._failures_in_a_row = 0
-        if not speaks_for_all(call, answered.outcome):
+        if isinstance(answered, Continued):
+            self._waiting.appendleft((load, answered.call))
+            return
+        if not self._sender.speaks_for_all(call, answered.outcome):
             load.open_calls += len(call.positions) - 1
-            self._waiting.extendleft((load, single) for single in one_by_one(load.settling.parcel, call))
+            self._waiting.extendleft((load, single) for single in self._sender.one_by_one(load.settling.parcel, call))
             return
         for position in call.positions:
             load.settling.settle(position, answered.outcome)
         self.figures.verdicts[answered.outcome.state] += len(call.positions)
         self._close(load)
 
-    def _tell_pace(self, number: int, answered: Answered | BundleError) -> bool:
+    def _tell_pace(self, number: int, answered: Answered | Continued[CallT] | BundleError) -> bool:
         """Returns whether something failed that had not been seen to fail just now."""
         match answered:
             case UpstreamThrottled():
@@ -210,17 +278,16 @@ class Dispatch:
                 self._pace.succeeded(number, self._calls_under_way, answered.seconds)
                 return False
 
-    def _try_again(self, load: Load, call: Call, error: BundleError) -> None:
-        repeatable = ONLY_IF_NOT_DONE if call.entry_id else REPEATABLE
+    def _try_again(self, load: Load, call: CallT, error: BundleError) -> None:
         wait = error.retry_after_seconds
         if isinstance(error, UpstreamThrottled) and call.tries < _THROTTLED_TRIES and wait <= LONGEST_PAUSE_SECONDS:
             self._waiting.appendleft((load, call))
-        elif isinstance(error, (*repeatable, UpstreamUnauthorized)) and call.tries < TRIES:
+        elif isinstance(error, (*call.repeatable, UpstreamUnauthorized)) and call.tries < TRIES:
             self._blips.append((self._clock() + PAUSE_SECONDS, load, call))
         else:
             self._postpone(load, call, error)
 
-    def _postpone(self, load: Load, call: Call, error: BundleError) -> None:
+    def _postpone(self, load: Load, call: CallT, error: BundleError) -> None:
         load.fail(error)
         self.figures.postponed[error.code] += len(call.positions)
         self._close(load)

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bulk.parcels import Parcel
 from clients.vocabulary import MemberKind
 from shared.aws import store
 from shared.errors import StoreUnavailable
 from shared.outcomes import Outcome, State
-from tag_import.rows import Parcel
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
