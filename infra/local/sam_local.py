@@ -86,7 +86,7 @@ def derived_template(environments: Mapping[str, Mapping[str, str]], aws_url: str
             }
             resources[logical_id] = {"Type": resource["Type"], "Properties": {**kept, **own}}
         elif logical_id == api:
-            resources[logical_id] = {"Type": resource["Type"], "Properties": {"Auth": properties["Auth"]}}
+            resources[logical_id] = {"Type": resource["Type"], "Properties": {"Auth": unaliased(properties["Auth"])}}
     settings = {key: document["Globals"]["Function"][key] for key in ("Runtime", "MemorySize", "Timeout")}
     derived = {
         "AWSTemplateFormatVersion": "2010-09-09",
@@ -99,6 +99,16 @@ def derived_template(environments: Mapping[str, Mapping[str, str]], aws_url: str
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(derived, indent=2, default=str), encoding="utf-8")
     return path
+
+
+def unaliased(value: Any) -> Any:
+    """`value` with functions named by themselves instead of by their alias, of which `sam local` knows nothing."""
+    if isinstance(value, Mapping):
+        function, dot, attribute = str(value.get("Ref", "")).partition(".")
+        if dot and attribute == "Alias":
+            return {"Fn::GetAtt": [function, "Arn"]}
+        return {key: unaliased(item) for key, item in value.items()}
+    return value
 
 
 def reachable(value: str) -> str:

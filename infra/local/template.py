@@ -6,6 +6,7 @@ SAM generates (routes, permissions, event source mappings, rules) is there witho
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -89,6 +90,7 @@ def transform(document: dict[str, Any]) -> dict[str, Any]:
         if resource["Type"] == "AWS::Serverless::Function" and "CodeUri" in resource.get("Properties", {}):
             resource["Properties"].update(artefact)
     os.environ.setdefault("AWS_DEFAULT_REGION", REGION)  # the transform asks a boto3 session for a region
+    logging.getLogger("samtranslator").setLevel(logging.ERROR)  # it warns of switches that only AWS itself has
     transformed: dict[str, Any] = sam_transform(document, {}, _NoManagedPolicies())
     return transformed
 

@@ -197,7 +197,7 @@ def rules(template: Template) -> list[Rule]:
         properties = template.filled_in(resource["Properties"])
         (target,) = properties["Targets"]
         named = {template.resources[name]["Type"] for name in references(target["Arn"])}
-        invokes = "AWS::Lambda::Function" in named
+        invokes = bool(named & {"AWS::Lambda::Function", "AWS::Lambda::Alias"})
         found.append(
             Rule(
                 logical_id=logical_id,
@@ -228,7 +228,10 @@ def queues(template: Template) -> dict[str, Queue]:
 
 
 def _the_function(template: Template, value: Any) -> str:
-    return _the_one(template, value, "AWS::Lambda::Function")
+    """The function that is meant, by itself or by its alias; on one machine there is one version of each."""
+    aliases = template.of_type("AWS::Lambda::Alias")
+    named = [aliases[name]["Properties"]["FunctionName"] for name in references(value) if name in aliases]
+    return _the_one(template, named or value, "AWS::Lambda::Function")
 
 
 def _the_one(template: Template, value: Any, resource_type: str) -> str:
