@@ -34,6 +34,11 @@ class Call:
         return self.sends[0].target_id
 
     @property
+    def correlation_ids(self) -> list[str]:
+        """Of the requests that its sends came with, each once."""
+        return list(dict.fromkeys(send.correlation_id for send in self.sends))
+
+    @property
     def is_broadcast(self) -> bool:
         return self.sends[0].address is None
 

@@ -19,7 +19,7 @@ from shared.deadline import Deadline
 from shared.errors import BundleError, InProgress
 from shared.gate import Gate
 from shared.ledger import Ledger
-from shared.observability import count, flush, logger
+from shared.observability import begin_batch, count, flush, logger, milliseconds, narrow
 from shared.outcomes import Outcome, State
 from shared.queues import Message, Queue, Staying, batch_response, messages_of
 from trigger_relay.broadcasts import Broadcasts
@@ -37,6 +37,9 @@ _SIDE_BY_SIDE = 8
 
 # While more triggers wait than one batch holds, the few that would make a call of less than 50 wait for company.
 _FOR_COMPANY_SECONDS = 2
+
+# Of a batch of very many triggers so many stand for all when it is told how long they waited.
+_MOST_WAITS = 50
 
 _COUNTED_AS = {
     State.SENT: "TriggersSent",
@@ -89,12 +92,14 @@ def deliver_all(
     *,
     urgent: bool = False,
     more_waiting: bool = False,
+    clock: Callable[[], float] = time.time,
 ) -> Delivered:
     """Delivers a batch: target by target side by side, for one target call after call.
 
     `more_waiting` says that the queue holds more than this batch.
     """
     batch = Batch.of(messages)
+    narrow(send.correlation_id for send in batch.sends.values())
     plan = planned(batch.sends.values())
     deferred = [_remainder(calls, batch) for calls in plan] if more_waiting and not urgent else []
     for_company = {message.id: message for call in deferred if call for message in _messages(call, batch)}
@@ -109,7 +114,7 @@ def deliver_all(
         for message in batch.messages[send_id]:
             known = staying.get(message.id, Staying(message))
             staying[message.id] = Staying(message, max(known.wait_seconds, result.retry_after_seconds))
-    _report(batch, results, len(for_company))
+    _report(batch, results, len(for_company), clock())
     return Delivered(list(staying.values()), [m for m in for_company.values() if m.id not in staying], results)
 
 
@@ -130,11 +135,14 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> SqsHand
     threads = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="target")
 
     def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        begin_batch(context)
         deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
         messages = messages_of(event)
         urgent = bool(messages) and messages[0].queue_arn == urgent_arn
         more_waiting = len(messages) >= batch_size
-        delivered = deliver_all(messages, courier, threads, deadline, urgent=urgent, more_waiting=more_waiting)
+        delivered = deliver_all(
+            messages, courier, threads, deadline, urgent=urgent, more_waiting=more_waiting, clock=clock
+        )
         own_queue = urgent_queue if urgent else queue
         own_queue.postpone(delivered.staying)
         own_queue.hold(delivered.for_company, _FOR_COMPANY_SECONDS)
@@ -172,7 +180,7 @@ def _messages(call: Call, batch: Batch) -> list[Message]:
     return [message for send in call.sends for message in batch.messages[send.id]]
 
 
-def _report(batch: Batch, results: Results, for_company: int) -> None:
+def _report(batch: Batch, results: Results, for_company: int, now: float) -> None:
     outcomes = [result for result in results.values() if isinstance(result, Outcome)]
     repeated = sum(isinstance(result, Repeated) for result in results.values())
     postponed = Counter(result.code for result in results.values() if isinstance(result, BundleError))
@@ -183,6 +191,11 @@ def _report(batch: Batch, results: Results, for_company: int) -> None:
     _count("TriggersPostponed", postponed.total())
     _count("TriggersForCompany", for_company)
     _count("BrazeSends", len({outcome.dispatch_id for outcome in outcomes if outcome.dispatch_id}))
+    sent = [
+        send_id for send_id, result in results.items() if isinstance(result, Outcome) and result.state is State.SENT
+    ]
+    for send_id in sent[:: len(sent) // _MOST_WAITS + 1]:
+        milliseconds("TriggerWait", max(0.0, now - batch.sends[send_id].accepted_at) * 1000)
     # Braze accepted these, yet the Canvas is paused or archived and nobody gets a message: a ground for an alarm.
     _count("CanvasNotices", sum(bool(outcome.notice) for outcome in outcomes))
     logger.info(

@@ -17,6 +17,7 @@ from shared.config import Settings
 from shared.errors import InvalidInput, NotFound
 from shared.http import Answer, Handler, Request, http_handler
 from shared.ledger import Ledger
+from shared.observability import count, note
 from shared.outcomes import State
 from shared.queues import Queue
 from trigger_relay import fields
@@ -46,6 +47,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
             )
         tracks = tracker.tracks_of(event.recipients, msgspec.json.encode(event.properties), clock())
         if not tracks:
+            count("EventsSkipped")
             return Answer(202, {"ok": True, "event_id": None, "state": State.SKIPPED.value, "repeated": False})
         entry = ledger.enter(event.event_id, len(tracks))
         state = State.QUEUED if entry.is_new else standing_of(event.event_id, entry, ledger).state
@@ -53,6 +55,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
             # Also for a repeat: the first request may have died before this line. Delivery sends once.
             ids = (part_id(event.event_id, entry.entered_at, number) for number in range(1, len(tracks) + 1))
             tracker.send(zip(ids if len(tracks) > 1 else [event.event_id], tracks, strict=True))
+        note(event_id=event.event_id, members=len(tracks))
         return Answer(202, {"ok": True, "event_id": event.event_id, "state": state.value, "repeated": not entry.is_new})
 
     def status(request: Request) -> Answer:

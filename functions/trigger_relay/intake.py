@@ -10,7 +10,7 @@ from shared import aws
 from shared.config import Settings
 from shared.http import Answer, Handler, Request, http_handler
 from shared.ledger import Ledger
-from shared.observability import count
+from shared.observability import correlation_id, count, note
 from shared.outcomes import State
 from shared.queues import Queue
 from trigger_relay import fields
@@ -41,10 +41,10 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
             # Also for a repeat: the first request may have died before this line. Delivery sends once.
             tracked_as = f"{reading.trigger_id}.{entry.entered_at}"
             tracker.note(tracked_as, reading.recipients, reading.properties, clock())
-            messages = reading.messages(clock(), entry.entered_at)
+            messages = reading.messages(clock(), entry.entered_at, correlation_id())
             (urgent_queue if reading.urgent else queue).send(messages)
-        if entry.is_new:
-            count("TriggersAccepted")
+        count("TriggersAccepted" if entry.is_new else "TriggersRepeatedByCaller")
+        note(trigger_id=reading.trigger_id, recipients=len(reading.recipients))
         return Answer(
             202,
             {"ok": True, "trigger_id": reading.trigger_id, "state": state.value, "repeated": not entry.is_new},

@@ -179,7 +179,7 @@ class Reading:
     def parts(self) -> int:
         return max(1, len(self.recipients))
 
-    def messages(self, accepted_at: float, entered_at: int) -> list[str]:
+    def messages(self, accepted_at: float, entered_at: int, correlation_id: str = "") -> list[str]:
         """The trigger as bodies of queue messages; its parts, if it has several, are known by when it was entered."""
         first = 1 if self.parts > 1 else 0
         bodies = []
@@ -194,6 +194,7 @@ class Reading:
                 accepted_at,
                 first,
                 entered_at if first else 0,
+                correlation_id,
             )
             bodies.append(body_of(trigger))
             first += len(chunk) if first else 0

@@ -24,7 +24,7 @@ from shared.errors import (
 )
 from shared.gate import Gate
 from shared.ledger import WORKER_DIED, Ledger, Payloads
-from shared.observability import logger
+from shared.observability import concerning, logger
 from shared.outcomes import Outcome, State
 from shared.queues import body_of
 from shared.retries import ONLY_IF_NOT_DONE, repeated
@@ -83,14 +83,16 @@ class Courier:
 
     def deliver(self, call: Call, deadline: Deadline, *, urgent: bool) -> Results:
         """Makes the call, without what in it is settled already or in another worker's hand."""
+        ids = [send.id for send in call.sends]
         try:
             if deadline.passed():
                 raise DeadlineExceeded("the worker's time is up")
             self._stand_in_line(call, urgent)
             kept = _payloads(call)
-            claims = self.ledger.claim_all([send.id for send in call.sends], LEASE_SECONDS, kept)
+            claims = self.ledger.claim_all(ids, LEASE_SECONDS, kept)
         except BundleError as error:
-            return dict.fromkeys((send.id for send in call.sends), error)
+            _tell_of("call postponed", call, error)
+            return dict.fromkeys(ids, error)
         results: Results = {
             send_id: outcome if outcome == WORKER_DIED else Repeated(outcome)
             for send_id, outcome in claims.settled.items()
@@ -115,7 +117,13 @@ class Courier:
             outcomes = self._outcomes(call, deadline)
         except UpstreamRefused as refused:  # by its words, for somebody in the call
             first, second = call.halves()
-            logger.info("call halved", target_id=call.target_id, sends=len(call.sends), reason=refused.vendor_code)
+            logger.info(
+                "call halved",
+                target_id=call.target_id,
+                sends=len(call.sends),
+                reason=refused.vendor_code,
+                correlation_ids=call.correlation_ids,
+            )
             results = self._made(first, kept, deadline)
             throttled = next((each for each in results.values() if isinstance(each, UpstreamThrottled)), None)
             if throttled is None and not deadline.passed():
@@ -127,7 +135,7 @@ class Courier:
             self.ledger.settle_all(outcomes, kept)
         except BundleError as error:
             # The lease runs out, and whoever finds the entry then settles it as unknown.
-            logger.error("outcomes not written", code=error.code, trigger_ids=list(outcomes))
+            _tell_of("outcomes not written", call, error)
             return dict.fromkeys(outcomes, error)
         return {**outcomes}
 
@@ -138,15 +146,18 @@ class Courier:
         """
         ids = [send.id for send in call.sends]
         try:
-            dispatch = repeated(
-                lambda: self.braze.send(call.kind, call.body(), _TIMEOUTS), ONLY_IF_NOT_DONE, deadline, self.sleep
-            )
+            with concerning(call.correlation_ids):
+                dispatch = repeated(
+                    lambda: self.braze.send(call.kind, call.body(), _TIMEOUTS), ONLY_IF_NOT_DONE, deadline, self.sleep
+                )
         except (UpstreamUnknown, UpstreamGarbled) as error:
+            _tell_of("call unknown", call, error)
             unknown = Outcome(State.UNKNOWN, error.code, "Braze may or may not have sent this message")
             return dict.fromkeys(ids, unknown)
         except UpstreamRefused as error:
             if len(call.sends) > 1 and _is_about_a_recipient(error):
                 raise
+            _tell_of("call refused", call, error)
             return dict.fromkeys(ids, Outcome(State.FAILED, error.vendor_code, error.vendor_message))
         except UpstreamThrottled as error:
             self._gate_for(call).shut(error.retry_after_seconds or _UNSAID_WAIT_SECONDS, urgent_too=True)
@@ -160,6 +171,7 @@ class Courier:
             dispatch_id=dispatch.dispatch_id,
             has_notice=bool(dispatch.notice),
             trigger_ids=ids,
+            correlation_ids=call.correlation_ids,
         )
         return {send.id: _outcome(dispatch, position) for position, send in enumerate(call.sends)}
 
@@ -173,11 +185,26 @@ class Courier:
 
     def _released(self, call: Call, error: BundleError) -> Results:
         ids = [send.id for send in call.sends]
+        _tell_of("call postponed", call, error)
         try:
             self.ledger.release_all(ids)
         except BundleError as unreleased:
-            logger.error("not released", code=unreleased.code, trigger_ids=ids)
+            _tell_of("not released", call, unreleased)
         return dict.fromkeys(ids, error)
+
+
+def _tell_of(what: str, call: Call, error: BundleError) -> None:
+    """Logs what became of a call that was not taken, and of which triggers: their ids, and never whom they are for."""
+    reason = error.vendor_code if isinstance(error, UpstreamRefused) else error.code
+    logger.warning(
+        what,
+        code=reason,
+        detail=str(error),
+        kind=call.kind,
+        target_id=call.target_id,
+        trigger_ids=[send.id for send in call.sends],
+        correlation_ids=call.correlation_ids,
+    )
 
 
 def _outcome(dispatch: Dispatch, position: int) -> Outcome:

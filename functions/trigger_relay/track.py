@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from shared.observability import count
+from shared.observability import correlation_id, count
 from shared.queues import Queue, body_of
 from trigger_relay.fields import snake_case
 from trigger_relay.track_rules import EVENT_NAME_NAMES, EVENT_TIME, EVERY_FIELD, Rule, Rules, value_of
@@ -41,6 +41,7 @@ class Track(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     event: msgspec.Raw = _NOTHING
     attributes: msgspec.Raw = _NOTHING
+    correlation_id: str = ""
 
     @property
     def events(self) -> list[msgspec.Raw]:
@@ -80,7 +81,10 @@ class Tracker:
 
     def send(self, tracks: Iterable[tuple[str, Track]]) -> None:
         """Returns once every track is in the queue under its id. Raises `StoreUnavailable`."""
-        bodies = [body_of(msgspec.structs.replace(track, id=track_id)) for track_id, track in tracks]
+        request = correlation_id()
+        bodies = [
+            body_of(msgspec.structs.replace(track, id=track_id, correlation_id=request)) for track_id, track in tracks
+        ]
         if bodies:
             self._queue.send(bodies)
             count("TracksAccepted", len(bodies))

@@ -1,7 +1,7 @@
 """One call to users/track: claimed in the ledger, made, and every track in it settled.
 
 Braze stores an event as often as it is sent, so a track goes out once: what Braze may or may not have stored is
-`unknown` and not sent again. What Braze refuses as a whole is halved until the culprit is alone.
+`unknown`, and kept for an operator. What Braze refuses as a whole is halved until the culprit is alone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -25,9 +26,10 @@ from shared.errors import (
     UpstreamUnknown,
 )
 from shared.gate import Gate
-from shared.ledger import WORKER_DIED, Ledger
-from shared.observability import logger
+from shared.ledger import WORKER_DIED, Ledger, Payloads
+from shared.observability import concerning, logger
 from shared.outcomes import Outcome, State
+from shared.queues import body_of as message_of
 from shared.retries import ONLY_IF_NOT_DONE, repeated
 from trigger_relay.sending import Repeated
 from trigger_relay.track import Track
@@ -88,8 +90,10 @@ class TrackCourier:
                 raise DeadlineExceeded("the worker's time is up")
             if wait := self.gate.wait_seconds(urgent=False):
                 raise UpstreamThrottled("Braze", wait)
-            claims = self.ledger.claim_all([track.id for track in tracks], LEASE_SECONDS)
+            kept = _payloads(tracks)
+            claims = self.ledger.claim_all([track.id for track in tracks], LEASE_SECONDS, kept)
         except BundleError as error:
+            _tell_of("call postponed", tracks, error)
             return dict.fromkeys((track.id for track in tracks), error)
         results: Results = {
             track_id: outcome if outcome == WORKER_DIED else Repeated(outcome)
@@ -97,26 +101,26 @@ class TrackCourier:
         }
         results |= {track_id: InProgress("another worker has it in hand") for track_id in claims.in_progress}
         ours = [track for track in tracks if track.id in claims.ours]
-        return results | (self._made(ours, deadline) if ours else {})
+        return results | (self._made(ours, kept, deadline) if ours else {})
 
-    def _made(self, tracks: Sequence[Track], deadline: Deadline) -> Results:
+    def _made(self, tracks: Sequence[Track], kept: Payloads, deadline: Deadline) -> Results:
         """Makes a call whose every track is claimed, and settles or releases each."""
         try:
             outcomes = self._outcomes(tracks, deadline)
         except UpstreamRefused:  # of one of several
             middle = len(tracks) // 2
-            results = self._made(tracks[:middle], deadline)
+            results = self._made(tracks[:middle], kept, deadline)
             throttled = next((each for each in results.values() if isinstance(each, UpstreamThrottled)), None)
             if throttled is None and not deadline.passed():
-                return results | self._made(tracks[middle:], deadline)
+                return results | self._made(tracks[middle:], kept, deadline)
             return results | self._released(tracks[middle:], throttled or DeadlineExceeded("the worker's time is up"))
         except BundleError as error:
             return self._released(tracks, error)
         try:
-            self.ledger.settle_all(outcomes)
+            self.ledger.settle_all(outcomes, kept)
         except BundleError as error:
             # The lease runs out, and whoever finds the entry then settles it as unknown.
-            logger.error("outcomes not written", code=error.code, track_ids=list(outcomes))
+            _tell_of("outcomes not written", tracks, error)
             return dict.fromkeys(outcomes, error)
         return {**outcomes}
 
@@ -127,26 +131,44 @@ class TrackCourier:
         """
         body = body_of(tracks)
         try:
-            skipped = repeated(lambda: self.braze.track(body, _TIMEOUTS), ONLY_IF_NOT_DONE, deadline, self.sleep)
+            with concerning(track.correlation_id for track in tracks):
+                skipped = repeated(lambda: self.braze.track(body, _TIMEOUTS), ONLY_IF_NOT_DONE, deadline, self.sleep)
         except (UpstreamUnknown, UpstreamGarbled) as error:
+            _tell_of("call unknown", tracks, error)
             unknown = Outcome(State.UNKNOWN, error.code, "Braze may or may not have stored this event")
             return dict.fromkeys((track.id for track in tracks), unknown)
         except UpstreamRefused as error:
             if len(tracks) > 1:
                 raise
+            _tell_of("call refused", tracks, error)
             return {tracks[0].id: Outcome(State.FAILED, error.vendor_code, error.vendor_message)}
         except UpstreamThrottled as error:
             self.gate.shut(error.retry_after_seconds or _UNSAID_WAIT_SECONDS, urgent_too=True)
             raise
+        logger.info("call made", **_named(tracks))
         return _settled(tracks, skipped)
 
     def _released(self, tracks: Sequence[Track], error: BundleError) -> Results:
         ids = [track.id for track in tracks]
+        _tell_of("call postponed", tracks, error)
         try:
             self.ledger.release_all(ids)
         except BundleError as unreleased:
-            logger.error("not released", code=unreleased.code, track_ids=ids)
+            _tell_of("not released", tracks, unreleased)
         return dict.fromkeys(ids, error)
+
+
+def _named(tracks: Sequence[Track]) -> dict[str, Any]:
+    """Which tracks, and of which requests: their ids, and never whom they are about."""
+    return {
+        "track_ids": [track.id for track in tracks],
+        "correlation_ids": list(dict.fromkeys(track.correlation_id for track in tracks)),
+    }
+
+
+def _tell_of(what: str, tracks: Sequence[Track], error: BundleError) -> None:
+    reason = error.vendor_code if isinstance(error, UpstreamRefused) else error.code
+    logger.warning(what, code=reason, detail=str(error), **_named(tracks))
 
 
 def _settled(tracks: Sequence[Track], skipped: Sequence[Skipped]) -> dict[str, Outcome]:
@@ -167,3 +189,8 @@ def _outcome(track: Track, left_out: Sequence[Skipped]) -> Outcome:
     if len({each.array for each in left_out}) == track.objects:
         return Outcome(State.FAILED, "object_skipped", detail)
     return Outcome(State.SENT, detail=detail)
+
+
+def _payloads(tracks: Sequence[Track]) -> Payloads:
+    by_id = {track.id: track for track in tracks}
+    return lambda track_id: message_of(by_id[track_id])

@@ -17,7 +17,7 @@ from shared.deadline import Deadline
 from shared.errors import BundleError, InProgress
 from shared.gate import Gate
 from shared.ledger import Ledger
-from shared.observability import count, flush, logger
+from shared.observability import begin_batch, count, flush, logger, narrow
 from shared.outcomes import Outcome, State
 from shared.queues import Message, Queue, Staying, batch_response, messages_of
 from trigger_relay.sending import Repeated, Result
@@ -50,6 +50,7 @@ def deliver_all(messages: Sequence[Message], courier: TrackCourier, deadline: De
             continue
         tracks.setdefault(track.id, track)
         brought_by.setdefault(track.id, []).append(message)
+    narrow(track.correlation_id for track in tracks.values())
     results: Results = {}
     stopped: BundleError | None = None
     for call in planned(tracks.values()):
@@ -75,6 +76,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> SqsHand
     )
 
     def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        begin_batch(context)
         deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
         staying = deliver_all(messages_of(event), courier, deadline)
         queue.postpone(staying)

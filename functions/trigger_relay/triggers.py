@@ -40,6 +40,7 @@ class Send(msgspec.Struct, frozen=True):
     address: dict[str, Any] | None
     properties: bytes
     accepted_at: float
+    correlation_id: str = ""
 
     @property
     def member(self) -> bytes:
@@ -55,6 +56,7 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `accepted_at` is in epoch seconds. Of a trigger with several recipients `recipients` is a part, the first of which
     has the number `first` (from 1), and `entered_at` tells this trigger from an equal one of another week.
+    `correlation_id` is that of the request it came with.
     """
 
     trigger_id: str
@@ -66,11 +68,14 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
     accepted_at: float = 0.0
     first: int = 0
     entered_at: int = 0
+    correlation_id: str = ""
 
     def sends(self) -> Iterator[Send]:
         shared = bytes(self.properties)
         if self.broadcast:
-            yield Send(self.trigger_id, self.kind, self.target_id, None, shared, self.accepted_at)
+            yield Send(
+                self.trigger_id, self.kind, self.target_id, None, shared, self.accepted_at, self.correlation_id
+            )
         for number, recipient in enumerate(self.recipients, self.first):
             own = bytes(recipient.properties)
             yield Send(
@@ -80,6 +85,7 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
                 recipient.address,
                 own if own != b"{}" else shared,
                 self.accepted_at,
+                self.correlation_id,
             )
 
 
@@ -102,6 +108,7 @@ def again(send: Send) -> Trigger:
         send.accepted_at,
         int(number or 0),
         int(entered_at or 0),
+        send.correlation_id,
     )
 
 

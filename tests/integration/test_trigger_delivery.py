@@ -215,7 +215,7 @@ def test_each_outcome_is_counted(handle: Invoked, braze: BrazeSimulator, capsys:
         body(trigger("canvas-1", "canvas", trigger_id="trg-3")),
     )
 
-    [metrics] = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "CloudWatchMetrics" in line]
+    [metrics] = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"TriggersSent"' in line]
     assert [metrics[name] for name in ("TriggersSent", "TriggersFailed", "TriggersUnknown")] == [[1.0]] * 3
 
 

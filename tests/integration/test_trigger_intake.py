@@ -51,6 +51,7 @@ def test_a_trigger_is_acknowledged_with_its_id_once_it_is_queued(aws: Aws, handl
         "target_id": "campaign-1",
         "recipients": [{"address": {"external_user_id": "member-1"}}],
         "properties": {"offer_title": "Free coffee"},
+        "correlation_id": "request-1",
     }
 
 
