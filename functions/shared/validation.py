@@ -118,6 +118,8 @@ def invalid(problem: str, shape: type[Any]) -> InvalidInput:
 def _in_plain_words(problem: str) -> str:
     if "matching regex" in problem:
         return "this text is not of the allowed form"
+    if "enum value" in problem:  # which msgspec repeats
+        return "this is none of the values that are possible here"
     words = _TYPE_NAME.sub(lambda found: _TYPE_WORDS.get(found["name"], found["name"]), problem)
     return words[:1].lower() + words[1:]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -26,6 +26,7 @@ class Shape(msgspec.Struct, forbid_unknown_fields=True):
     plain: bool = False
     renamed: Annotated[int, Meta(description="Give a number.")] = msgspec.field(default=1, name="other_name")
     free: Any = None
+    which: Literal["one", "two"] = "one"
 
 
 def fault(body: bytes) -> InvalidInput:
@@ -107,6 +108,13 @@ def test_a_value_that_was_sent_is_never_echoed() -> None:
     found = fault(b'{"items": [{"names": ["MEMBER-ID"]}]}')
 
     assert "MEMBER-ID" not in found.message + found.hint + str(found.field)
+
+
+def test_a_value_that_is_none_of_a_few_is_not_echoed_either() -> None:
+    error = fault(b'{"items": [], "which": "a secret"}')
+
+    assert (error.code, error.field) == ("invalid_field", "which")
+    assert error.message == "this is none of the values that are possible here"
 
 
 def test_a_field_name_that_was_sent_is_echoed_only_so_far() -> None:
