@@ -53,11 +53,11 @@ schedules: environment ## the schedules there are
 unschedule: environment ## no longer: NAME=...
 	@PYTHONPATH=functions $(PY) -m infra.schedules delete
 
-triggers: environment ## triggers whose outcome is unknown
-	@$(PY) -m infra.triggers list
+triggers: environment ## triggers and events whose outcome is unknown
+	@PYTHONPATH=functions $(PY) -m infra.triggers list
 
 resend: environment ## send one of those again, TRIGGER=trg-..., or take it off the list, DROP=trg-...
-	@$(PY) -m infra.triggers resend
+	@PYTHONPATH=functions $(PY) -m infra.triggers resend
 
 redrive: environment ## try again what was given up: QUEUE=tag, bulk-tag, import, trigger or track; DRY=yes counts; failed-events are listed
 	@$(PY) -m infra.redrive

@@ -1,18 +1,24 @@
-"""Triggers whose outcome is unknown, and an operator's word on them.
+"""Triggers and events whose outcome is unknown, and an operator's word on them.
 
-    make triggers                  lists them: Braze may or may not have sent these messages
+    make triggers                  lists them: Braze may or may not have sent these messages, or stored these events
     make resend TRIGGER=trg-...    sends one again, after all; of several recipients those that are unknown
     make resend DROP=trg-...       takes one off the list: it stays unknown, and nobody is asked again
 
-A trigger that is sent again stays on the list until it has an outcome, so that nothing is lost when this command is
-interrupted. Sending it again twice sends it once.
+An event goes by its id as well, evt-...; one beside a trigger by the id it is listed with, trg-...t1, so that a message
+that is sent again takes no event along.
+
+What is sent again stays on the list until it has an outcome, so that nothing is lost when this command is interrupted.
+Sending it again twice sends it once.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -21,12 +27,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from infra.stack import CannotRun, stack_of
+from shared.ledger_items import KEEP_SECONDS, UNRESOLVED, whole_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sqs import SQSClient
 
-_INDEX: Final = "unresolved"
+# Of an event alone, and of one beside a trigger.
+_EVENT: Final = re.compile(r"evt-|.*\.t[0-9]+\Z")
 
 
 @dataclass(frozen=True)
@@ -38,15 +46,23 @@ class Unresolved:
     reason: str
     entered_at: datetime
 
+    @property
+    def is_event(self) -> bool:
+        return _EVENT.match(self.id) is not None
+
 
 @dataclass(frozen=True)
 class Triggers:
-    """The ledger of a stack and the queue of its triggers. Every method raises `CannotRun` when AWS refuses."""
+    """The ledger of a stack, the queue of its triggers and that of its events.
+
+    Every method raises `CannotRun` when AWS refuses.
+    """
 
     dynamodb: DynamoDBClient
     table: str
     sqs: SQSClient
     queue_url: str
+    event_queue_url: str
 
     def unresolved(self) -> Iterator[Unresolved]:
         """Oldest first."""
@@ -55,8 +71,8 @@ class Triggers:
             page = self._asked(
                 lambda start=start: self.dynamodb.query(
                     TableName=self.table,
-                    IndexName=_INDEX,
-                    KeyConditionExpression="unresolved = :yes",
+                    IndexName=UNRESOLVED,
+                    KeyConditionExpression=f"{UNRESOLVED} = :yes",
                     ExpressionAttributeValues={":yes": {"S": "yes"}},
                     **start,
                 )
@@ -72,34 +88,44 @@ class Triggers:
                 return
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
-    def of(self, trigger_id: str) -> list[Unresolved]:
-        """What of this trigger is on the list: itself, or some of its recipients. Raises `CannotRun` for nothing."""
-        found = [each for each in self.unresolved() if each.id == trigger_id or each.id.startswith(f"{trigger_id}.")]
-        if not found:
-            raise CannotRun(f"{trigger_id} is not on the list of make triggers")
-        return found
-
-    def resend(self, entry_id: str) -> bool:
-        """Puts it back into the queue; False when it has got an outcome meanwhile."""
+    def resend(self, each: Unresolved) -> bool:
+        """Puts it back into its queue; False when it has got an outcome meanwhile."""
         old = self._changed(
-            entry_id,
+            each.id,
             "SET #state = :queued REMOVE reason, detail",
             "#state IN (:unknown, :queued)",
-            {":queued": "queued"},
+            {":queued": {"S": "queued"}},
         )
         if old is None:
             return False
         payload = old["payload"]["S"]
-        self._asked(lambda: self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=payload))
+        queue_url = self.event_queue_url if each.is_event else self.queue_url
+        self._asked(lambda: self.sqs.send_message(QueueUrl=queue_url, MessageBody=payload))
         return True
 
-    def drop(self, entry_id: str) -> bool:
+    def drop(self, each: Unresolved) -> bool:
         """Takes it off the list; False when it is under way again or has got an outcome."""
-        words = "an operator let it be: Braze may or may not have sent this message"
-        update = "SET detail = :words REMOVE payload, unresolved"
-        return self._changed(entry_id, update, "#state = :unknown", {":words": words}) is not None
+        words = "an operator let it be: Braze may or may not have it"
+        update = f"SET detail = :words, expires_at = :expiry REMOVE payload, {UNRESOLVED}"
+        values = {":words": {"S": words}, ":expiry": _expiry()}
+        return self._changed(each.id, update, "#state = :unknown", values) is not None
 
-    def _changed(self, entry_id: str, update: str, condition: str, values: Mapping[str, str]) -> dict[str, Any] | None:
+    def let_expire(self, whole: str) -> None:
+        """For one of several recipients none of whom is unknown any longer: it was kept as long as somebody was."""
+
+        def change() -> None:
+            with suppress(self.dynamodb.exceptions.ConditionalCheckFailedException):
+                self.dynamodb.update_item(
+                    TableName=self.table,
+                    Key={"id": {"S": whole}},
+                    UpdateExpression="SET expires_at = :expiry",
+                    ConditionExpression="attribute_exists(parts)",
+                    ExpressionAttributeValues={":expiry": _expiry()},
+                )
+
+        self._asked(change)
+
+    def _changed(self, entry_id: str, update: str, condition: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
         """The entry as it was before, or None when the condition or its place on the list is gone."""
 
         def change() -> dict[str, Any] | None:
@@ -109,11 +135,9 @@ class Triggers:
                         TableName=self.table,
                         Key={"id": {"S": entry_id}},
                         UpdateExpression=update,
-                        ConditionExpression=f"attribute_exists(unresolved) AND {condition}",
+                        ConditionExpression=f"attribute_exists({UNRESOLVED}) AND {condition}",
                         ExpressionAttributeNames={"#state": "state"},
-                        ExpressionAttributeValues={
-                            f"{name}": {"S": value} for name, value in {":unknown": "unknown", **values}.items()
-                        },
+                        ExpressionAttributeValues={":unknown": {"S": "unknown"}, **values},
                         ReturnValues="ALL_OLD",
                     )["Attributes"]
                 )
@@ -139,7 +163,22 @@ def triggers_of(environment: Mapping[str, str]) -> Triggers:
         stack.physical_id("LedgerTable"),
         stack.client("sqs"),
         stack.physical_id("TriggerQueue"),
+        stack.physical_id("TrackQueue"),
     )
+
+
+def meant(name: str, listed: Sequence[Unresolved]) -> list[Unresolved]:
+    """What of this trigger or event is on the list: itself, or some of its recipients. Raises `CannotRun` for nothing.
+
+    The events beside a trigger are not meant with it.
+    """
+    is_event = _EVENT.match(name) is not None
+    found = [
+        each for each in listed if each.id == name or (each.id.startswith(f"{name}.") and each.is_event is is_event)
+    ]
+    if not found:
+        raise CannotRun(f"{name} is not on the list of make triggers")
+    return found
 
 
 def run(command: str, environment: Mapping[str, str], console: Console) -> int:
@@ -148,12 +187,15 @@ def run(command: str, environment: Mapping[str, str], console: Console) -> int:
         if command == "resend":
             return _resend(environment, console)
         triggers = triggers_of(environment)
-        listed = 0
-        for each in triggers.unresolved():
-            listed += 1
+        listed = list(triggers.unresolved())
+        for each in listed:
+            kind = " (event)" if each.is_event else ""
             again = " (sent again, no outcome yet)" if each.state != "unknown" else ""
-            console.print(f"{each.entered_at:%Y-%m-%d %H:%M} {each.id} {each.reason}{again}", soft_wrap=True)
-        console.print(f"{listed} triggers are unknown: Braze may or may not have sent them")
+            console.print(f"{each.entered_at:%Y-%m-%d %H:%M} {each.id} {each.reason}{kind}{again}", soft_wrap=True)
+        events = sum(each.is_event for each in listed)
+        console.print(
+            f"{len(listed) - events} triggers and {events} events are unknown: Braze may or may not have them"
+        )
         return 0
     except CannotRun as error:
         console.print(str(error), markup=False, soft_wrap=True)
@@ -165,14 +207,22 @@ def _resend(environment: Mapping[str, str], console: Console) -> int:
     if bool(again) == bool(drop):
         raise CannotRun("which trigger? As in: make resend TRIGGER=trg-..., or make resend DROP=trg-...")
     triggers = triggers_of(environment)
-    done = 0
-    for each in triggers.of(again or drop):
-        changed = triggers.resend(each.id) if again else triggers.drop(each.id)
-        done += changed
-        if not changed:
+    listed = list(triggers.unresolved())
+    done = []
+    for each in meant(again or drop, listed):
+        if triggers.resend(each) if again else triggers.drop(each):
+            done.append(each)
+        else:
             console.print(f"{each.id} was left alone: it is under way, or has an outcome", soft_wrap=True)
-    console.print(f"{done} messages are {'back in the queue' if again else 'off the list'}")
+    waiting = {whole_of(each.id) for each in listed if each.state == "unknown" and each not in done}
+    for whole in {whole_of(each.id) for each in done} - waiting:
+        triggers.let_expire(whole)
+    console.print(f"{len(done)} messages are {'back in the queue' if again else 'off the list'}")
     return 0 if done else 1
+
+
+def _expiry() -> Any:
+    return {"N": str(int(time.time()) + KEEP_SECONDS)}
 
 
 if __name__ == "__main__":

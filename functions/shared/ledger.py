@@ -11,12 +11,16 @@ vendor acted, so the next claim settles the entry as `unknown` instead of trying
 
 What goes to the vendor in one call is claimed and settled together, in a transaction of one request, by the methods
 that end in `_all`.
+
+An entry that ends as unknown with its payload waits for an operator's word. Until that is spoken it never expires, and
+the same content entered again, however late, is a repeat of it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,14 +28,26 @@ from uuid import uuid4
 
 from shared.aws import store
 from shared.errors import InProgress, StoreUnavailable
-from shared.ledger_items import KEEP_SECONDS, Entry, Payloads, Updates, entry_of, item_of, key_of, outcome_of
+from shared.ledger_items import (
+    KEEP_SECONDS,
+    UNRESOLVED,
+    Entry,
+    Payloads,
+    Updates,
+    entry_of,
+    item_of,
+    key_of,
+    outcome_of,
+    part_id,
+    whole_of,
+)
 from shared.observability import logger
 from shared.outcomes import Outcome, State
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-__all__ = ["KEEP_SECONDS", "Claims", "Entry", "Ledger", "Payloads"]
+__all__ = ["KEEP_SECONDS", "Claims", "Entry", "Ledger", "Payloads", "part_id"]
 
 # The same content entered again within this time is a repeat of the first; later it is a new event.
 REPEAT_SECONDS = 2 * 86_400
@@ -44,12 +60,15 @@ _AT_ONCE_WITH_PAYLOAD = 25
 _READ_AT_ONCE = 100
 _READ_TRIES = 5
 
-# An entry with parts has no outcome of its own, and never leaves `queued`.
-_UNKNOWN_OR_LONG_SETTLED = (
-    "attribute_not_exists(id) OR (entered_at < :old AND (attribute_exists(parts) OR NOT #state IN (:queued, :sending)))"
+_UNHEARD_OF_OR_LONG_SETTLED = (
+    "attribute_not_exists(id) OR (entered_at < :old AND attribute_not_exists(parts)"
+    f" AND attribute_not_exists({UNRESOLVED}) AND NOT #state IN (:queued, :sending))"
 )
 
 WORKER_DIED = Outcome(State.UNKNOWN, "worker_died", "a worker died while the call was under way")
+NO_LONGER_KEPT = Outcome(State.UNKNOWN, "no_longer_kept", "it was settled more than 30 days ago")
+
+_STILL_QUEUED = Outcome(State.QUEUED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +94,24 @@ class Ledger:
         self._updates = Updates(table, clock)
 
     def enter(self, entry_id: str, parts: int = 1) -> Entry:
-        """Makes the entry `queued` if it was unknown or settled long ago; returns it as it then stands."""
+        """Makes the entry `queued` if it was unheard of or settled long ago; returns it as it then stands.
+
+        Of several parts each has an entry of its own, `part_id`, and the whole has no outcome. What waits for an
+        operator is not settled.
+        """
         now = int(self._clock())
+        values = {
+            ":old": {"N": str(now - REPEAT_SECONDS)},
+            ":queued": {"S": State.QUEUED.value},
+            ":sending": {"S": State.SENDING.value},
+        }
+        found = self._enter(entry_id, parts, now, _UNHEARD_OF_OR_LONG_SETTLED, values)
+        if found.is_new or found.parts == 1 or found.entered_at >= now - REPEAT_SECONDS or self._waits(entry_id, found):
+            return found
+        seen = {":seen": {"N": str(found.entered_at)}}
+        return self._enter(entry_id, parts, now, "attribute_not_exists(#state) OR entered_at = :seen", seen)
+
+    def _enter(self, entry_id: str, parts: int, now: int, condition: str, values: dict[str, Any]) -> Entry:
         item = {
             "id": {"S": entry_id},
             "state": {"S": State.QUEUED.value},
@@ -88,18 +123,19 @@ class Ledger:
                 self._client.put_item(
                     TableName=self._table,
                     Item=item | ({"parts": {"N": str(parts)}} if parts > 1 else {}),
-                    ConditionExpression=_UNKNOWN_OR_LONG_SETTLED,
+                    ConditionExpression=condition,
                     ExpressionAttributeNames={"#state": "state"},
-                    ExpressionAttributeValues={
-                        ":old": {"N": str(now - REPEAT_SECONDS)},
-                        ":queued": {"S": State.QUEUED.value},
-                        ":sending": {"S": State.SENDING.value},
-                    },
+                    ExpressionAttributeValues=values,
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
                 return Entry(Outcome(State.QUEUED), now, parts, is_new=True)
             except self._client.exceptions.ConditionalCheckFailedException as error:
                 return entry_of(item_of(error))
+
+    def _waits(self, entry_id: str, whole: Entry) -> bool:
+        """Whether a part waits for an operator."""
+        ids = _part_ids(entry_id, whole)
+        return any(UNRESOLVED in item for item in self._read(ids, ProjectionExpression=f"id, {UNRESOLVED}"))
 
     def find(self, entry_id: str) -> Entry | None:
         with store("ledger"):
@@ -108,19 +144,28 @@ class Ledger:
 
     def find_all(self, entry_ids: Sequence[str]) -> dict[str, Outcome]:
         """Outcomes of those that were ever claimed or entered."""
-        found: dict[str, Outcome] = {}
+        return {item["id"]["S"]: outcome_of(item) for item in self._read(entry_ids)}
+
+    def find_parts(self, entry_id: str, whole: Entry) -> list[Outcome]:
+        """The outcomes of all parts of an entry, in their order."""
+        found = self.find_all(ids := _part_ids(entry_id, whole))
+        # Only of a whole that outlived them are parts missing that were claimed once.
+        missing = _STILL_QUEUED if self._clock() < whole.entered_at + KEEP_SECONDS else NO_LONGER_KEPT
+        return [found.get(each, missing) for each in ids]
+
+    def _read(self, entry_ids: Sequence[str], **projection: str) -> Iterator[Mapping[str, Any]]:
         for ids in _chunks(entry_ids, _READ_AT_ONCE):
-            wanted: Any = {self._table: {"Keys": [key_of(entry_id) for entry_id in ids], "ConsistentRead": True}}
+            keys = [key_of(entry_id) for entry_id in ids]
+            wanted: Any = {self._table: {"Keys": keys, "ConsistentRead": True, **projection}}
             for _ in range(_READ_TRIES):
                 with store("ledger"):
                     answer = self._client.batch_get_item(RequestItems=wanted)
-                found |= {item["id"]["S"]: outcome_of(item) for item in answer["Responses"].get(self._table, [])}
+                yield from answer["Responses"].get(self._table, [])
                 wanted = answer.get("UnprocessedKeys")
                 if not wanted:
                     break
             else:
                 raise StoreUnavailable("ledger: some entries could not be read")
-        return found
 
     def claim(self, entry_id: str, lease_seconds: float, payload_of: Payloads | None = None) -> Outcome | None:
         """Takes the entry in hand: None when it is now ours, else its final outcome.
@@ -159,6 +204,8 @@ class Ledger:
 
     def settle(self, entry_id: str, outcome: Outcome, payload_of: Payloads | None = None) -> Outcome:
         """Writes the final outcome, and returns it."""
+        if outcome.state is State.UNKNOWN:
+            self._keep_wholes([entry_id], payload_of)
         with store("ledger"):
             self._client.update_item(**self._updates.settling(entry_id, outcome, payload_of))
         return outcome
@@ -166,6 +213,7 @@ class Ledger:
     def settle_all(self, outcomes: Mapping[str, Outcome], payload_of: Payloads | None = None) -> None:
         unknown = [entry_id for entry_id, outcome in outcomes.items() if outcome.state is State.UNKNOWN]
         known = [entry_id for entry_id in outcomes if entry_id not in set(unknown)]
+        self._keep_wholes(unknown, payload_of)
         for ids in (*_chunks(known, _AT_ONCE), *_chunks(unknown, _AT_ONCE_WITH_PAYLOAD)):
             self._together([self._updates.settling(entry_id, outcomes[entry_id], payload_of) for entry_id in ids])
 
@@ -254,6 +302,7 @@ class Ledger:
             return found
         if float(item["lease_until"]["N"]) > self._clock():
             raise InProgress("another worker has it in hand")
+        self._keep_wholes([entry_id], payload_of)
         settling = self._updates.settling(entry_id, WORKER_DIED, payload_of)
         settling["ExpressionAttributeValues"][":sending"] = {"S": State.SENDING.value}
         with store("ledger"):
@@ -267,6 +316,19 @@ class Ledger:
             except self._client.exceptions.ConditionalCheckFailedException as error:
                 return outcome_of(item_of(error))  # its worker lived after all, and had the last word
 
+    def _keep_wholes(self, unknown: Sequence[str], payload_of: Payloads | None) -> None:
+        """A whole outlives its parts that wait for an operator: by it a repeat is known, and told where they stand."""
+        if payload_of is None:
+            return
+        for whole in dict.fromkeys(whole_of(entry_id) for entry_id in unknown if whole_of(entry_id) != entry_id):
+            with store("ledger"), suppress(self._client.exceptions.ConditionalCheckFailedException):
+                self._client.update_item(
+                    TableName=self._table,
+                    Key=key_of(whole),
+                    UpdateExpression="REMOVE expires_at",
+                    ConditionExpression="attribute_exists(parts)",
+                )
+
     def _together(self, updates: Sequence[dict[str, Any]]) -> None:
         """Unconditional updates in one transaction; one by one when another transaction stands in its way."""
         with store("ledger"):
@@ -279,3 +341,7 @@ class Ledger:
 
 def _chunks(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (ids[start : start + size] for start in range(0, len(ids), size))
+
+
+def _part_ids(entry_id: str, whole: Entry) -> list[str]:
+    return [part_id(entry_id, whole.entered_at, number) for number in range(1, whole.parts + 1)]

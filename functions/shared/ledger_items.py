@@ -10,10 +10,13 @@ from shared.outcomes import Outcome, State
 # A message lives for 14 days in its queue and, put back from the dead-letter queue, for as long again.
 KEEP_SECONDS = 30 * 86_400
 
-# What waits for an operator's word carries this attribute, and so stands in the sparse index of the same name.
+# What waits for an operator's word carries this attribute, and so stands in the sparse index of the same name. Before
+# that word is spoken it has no `expires_at`.
 UNRESOLVED = "unresolved"
 
 _OUTCOME_FIELDS = ("reason", "detail", "dispatch_id", "notice")
+
+_NOT_FOR_EVERY_OUTCOME = (*_OUTCOME_FIELDS, "lease_until", "claimed_by", "payload", UNRESOLVED, "expires_at")
 
 Payloads = Callable[[str], str]
 
@@ -25,6 +28,16 @@ class Entry(NamedTuple):
     entered_at: int
     parts: int
     is_new: bool = False
+
+
+def part_id(entry_id: str, entered_at: int, number: int) -> str:
+    """The entry of one of several parts, numbered from 1; `entered_at` tells it from that of an equal one later."""
+    return f"{entry_id}.{entered_at}.{number}"
+
+
+def whole_of(entry_id: str) -> str:
+    """The entry that a part belongs to; itself, if it is none."""
+    return entry_id.partition(".")[0]
 
 
 class Updates:
@@ -56,24 +69,23 @@ class Updates:
         }
 
     def settling(self, entry_id: str, outcome: Outcome, payload_of: Payloads | None) -> dict[str, Any]:
-        facts = {name: value for name in _OUTCOME_FIELDS if (value := getattr(outcome, name))}
+        facts = {name: {"S": value} for name in _OUTCOME_FIELDS if (value := getattr(outcome, name))}
         if outcome.state is State.UNKNOWN and payload_of is not None:
-            facts |= {"payload": payload_of(entry_id), UNRESOLVED: "yes"}
+            facts |= {"payload": {"S": payload_of(entry_id)}, UNRESOLVED: {"S": "yes"}}
+        else:
+            facts["expires_at"] = self.expiry()
         # Also what an earlier attempt left, before an operator had it sent again.
-        gone = [
-            name for name in (*_OUTCOME_FIELDS, "lease_until", "claimed_by", "payload", UNRESOLVED) if name not in facts
-        ]
+        gone = [name for name in _NOT_FOR_EVERY_OUTCOME if name not in facts]
         return {
             "TableName": self._table,
             "Key": key_of(entry_id),
-            "UpdateExpression": "SET #state = :state, expires_at = :expiry"
+            "UpdateExpression": "SET #state = :state"
             + "".join(f", {name} = :{name}" for name in facts)
             + f" REMOVE {', '.join(gone)}",
             "ExpressionAttributeNames": {"#state": "state"},
             "ExpressionAttributeValues": {
                 ":state": {"S": outcome.state.value},
-                ":expiry": self.expiry(),
-                **{f":{name}": {"S": value} for name, value in facts.items()},
+                **{f":{name}": value for name, value in facts.items()},
             },
         }
 

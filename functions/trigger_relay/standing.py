@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 from shared.ledger import Entry, Ledger
 from shared.outcomes import Outcome, State, seen_from_outside
-from trigger_relay.triggers import part_id
 
 # Of several recipients the trigger is in the first of these states that one of them is in.
 _TELLING = (State.QUEUED, State.UNKNOWN, State.FAILED, State.SENT)
-
-_STILL_QUEUED = Outcome(State.QUEUED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +29,6 @@ def standing_of(trigger_id: str, entry: Entry, ledger: Ledger) -> Standing:
     """Raises `StoreUnavailable` when the recipients' entries cannot be read."""
     if entry.parts == 1:
         return Standing(seen_from_outside(entry.outcome.state), entry.outcome, [])
-    ids = [part_id(trigger_id, entry.entered_at, number) for number in range(1, entry.parts + 1)]
-    found = ledger.find_all(ids)
-    outcomes = [found.get(each, _STILL_QUEUED) for each in ids]
+    outcomes = ledger.find_parts(trigger_id, entry)
     states = {seen_from_outside(outcome.state) for outcome in outcomes}
     return Standing(next(state for state in _TELLING if state in states), entry.outcome, outcomes)

@@ -13,6 +13,7 @@ import msgspec
 
 from clients.vocabulary import TargetKind
 from shared.errors import InvalidInput, NotAllowed, TooLarge
+from shared.ledger_items import part_id
 
 # Braze's limits on campaigns/trigger/send and canvas/trigger/send.
 MAX_RECIPIENTS = 50
@@ -73,9 +74,7 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
     def sends(self) -> Iterator[Send]:
         shared = bytes(self.properties)
         if self.broadcast:
-            yield Send(
-                self.trigger_id, self.kind, self.target_id, None, shared, self.accepted_at, self.correlation_id
-            )
+            yield Send(self.trigger_id, self.kind, self.target_id, None, shared, self.accepted_at, self.correlation_id)
         for number, recipient in enumerate(self.recipients, self.first):
             own = bytes(recipient.properties)
             yield Send(
@@ -87,11 +86,6 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
                 self.accepted_at,
                 self.correlation_id,
             )
-
-
-def part_id(trigger_id: str, entered_at: int, number: int) -> str:
-    """The ledger entry of one of several recipients, numbered from 1."""
-    return f"{trigger_id}.{entered_at}.{number}"
 
 
 def again(send: Send) -> Trigger:

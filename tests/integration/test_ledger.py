@@ -10,7 +10,7 @@ import pytest
 
 from shared import aws as clients
 from shared.errors import InProgress, StoreUnavailable
-from shared.ledger import KEEP_SECONDS, REPEAT_SECONDS, WORKER_DIED, Ledger
+from shared.ledger import KEEP_SECONDS, REPEAT_SECONDS, WORKER_DIED, Ledger, part_id
 from shared.outcomes import Outcome, State
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import Answer, FaultyAws, refusal
@@ -155,9 +155,77 @@ def test_entries_outlive_the_longest_life_of_a_queued_message(aws: Aws, ledger: 
     assert float(item["expires_at"]) == clock.now + KEEP_SECONDS
 
 
-def test_an_entry_of_parts_is_a_new_event_after_two_days_whatever_became_of_its_parts(
-    ledger: Ledger, clock: Clock
+MONTHS_SECONDS = 3 * KEEP_SECONDS
+UNKNOWN = Outcome(State.UNKNOWN, "upstream_no_answer")
+
+
+@pytest.mark.parametrize("age", [REPEAT_SECONDS + 1, MONTHS_SECONDS])
+def test_what_waits_for_an_operator_is_a_repeat_however_late_and_never_expires(
+    aws: Aws, ledger: Ledger, clock: Clock, age: float
 ) -> None:
+    first = ledger.enter("e")
+    ledger.claim("e", 180)
+    ledger.settle("e", UNKNOWN, lambda _: "what it was")
+    clock.now += age
+
+    assert ledger.enter("e") == first._replace(outcome=UNKNOWN, is_new=False)
+    item = aws.item("ledger", "e")
+    assert item is not None
+    assert (item["payload"], "expires_at" in item) == ("what it was", False)
+
+
+def test_one_that_is_sent_again_and_settled_expires_like_any_other(aws: Aws, ledger: Ledger, clock: Clock) -> None:
+    ledger.claim("e", 180)
+    ledger.settle("e", UNKNOWN, lambda _: "what it was")
+    clock.now += MONTHS_SECONDS
+    ledger.settle("e", SENT)
+
+    item = aws.item("ledger", "e")
+    assert item is not None
+    assert float(item["expires_at"]) == clock.now + KEEP_SECONDS
+
+
+@pytest.mark.parametrize("death", [False, True], ids=["no answer", "worker died"])
+@pytest.mark.parametrize("age", [REPEAT_SECONDS + 1, MONTHS_SECONDS])
+def test_a_whole_waits_with_any_of_its_parts_and_tells_what_is_known_of_the_others(
+    aws: Aws, ledger: Ledger, clock: Clock, age: float, death: bool
+) -> None:
+    first = ledger.enter("e", 3)
+    one, two, _ = (part_id("e", first.entered_at, number) for number in (1, 2, 3))
+    ledger.claim_all([one, two], 180)
+    if death:
+        ledger.settle(one, SENT)
+        clock.now += 181
+        ledger.claim_all([two], 180, lambda _: "what it was")
+    else:
+        ledger.settle_all({one: SENT, two: UNKNOWN}, lambda _: "what it was")
+    clock.now += age
+
+    again = ledger.enter("e", 3)
+
+    assert (again.is_new, again.entered_at) == (False, first.entered_at)
+    whole = aws.item("ledger", "e")
+    assert whole is not None
+    assert "expires_at" not in whole
+    last = State.QUEUED if age < KEEP_SECONDS else State.UNKNOWN
+    assert [each.state for each in ledger.find_parts("e", again)] == [State.SENT, State.UNKNOWN, last]
+
+
+def test_of_two_that_enter_a_whole_anew_one_makes_it(aws: Aws, faulty_aws: FaultyAws, clock: Clock) -> None:
+    ledger = Ledger(aws.dynamodb, aws.table("ledger"), clock)
+    ledger.enter("e", 3)
+    clock.now += REPEAT_SECONDS + 1
+    other = Ledger(clients.dynamodb(), aws.table("ledger"), clock)
+
+    def meanwhile(_: bytes) -> None:
+        ledger.enter("e", 3)
+
+    faulty_aws.answer("BatchGetItem", meanwhile)
+
+    assert other.enter("e", 3).is_new is False
+
+
+def test_an_entry_of_parts_of_which_none_waits_is_a_new_event_after_two_days(ledger: Ledger, clock: Clock) -> None:
     assert ledger.enter("e", 3).parts == 3
     clock.now += REPEAT_SECONDS
     assert ledger.enter("e", 3).is_new is False

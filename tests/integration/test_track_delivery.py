@@ -223,7 +223,8 @@ def test_without_a_clear_answer_a_track_is_unknown_and_not_sent_again(
 
     assert run(handle, text(track())) == []
 
-    assert entry(aws)["state"] == "unknown"
+    assert (entry(aws)["state"], entry(aws)["unresolved"]) == ("unknown", "yes")
+    assert msgspec.json.decode(entry(aws)["payload"], type=Track) == track()
     assert len(braze.requests()) == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,19 +20,26 @@ from infra.local.template import TEMPLATE_PATH, parse
 from shared.ledger import Ledger
 from shared.outcomes import Outcome, State
 from tests.integration.support.aws import Aws
-from tests.integration.support.events import Context, Invoked, failures, sqs_event, sqs_record
+from tests.integration.support.events import Context, Invoked, failures, post, sqs_event, sqs_record
 from tests.integration.support.faulty_aws import FaultyAws
 from trigger_relay.delivery import build
+from trigger_relay.intake import build as build_intake
+from trigger_relay.track_delivery import build as build_tracks
 from trigger_relay.triggers import Recipient, Trigger
+
+TIME = "2026-11-22T12:30:00+00:00"
 
 
 @pytest.fixture
 def stack(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
-    """A stack, named in STACK, with the ledger and the queue of template.yaml."""
-    resources = {name: parse(TEMPLATE_PATH)["Resources"][name] for name in ("LedgerTable", "TriggerQueue")}
+    """A stack, named in STACK, with the ledger and the queues of template.yaml."""
+    resources = {
+        name: parse(TEMPLATE_PATH)["Resources"][name] for name in ("LedgerTable", "TriggerQueue", "TrackQueue")
+    }
     resources["LedgerTable"]["Properties"]["TableName"] = f"{aws.name}-ledger"
     resources["TriggerQueue"]["Properties"] = {"QueueName": f"{aws.name}-triggers"}
-    aws.made.update({f"{aws.name}-ledger", f"queue {aws.name}-triggers", f"{aws.name}-triggers"})
+    resources["TrackQueue"]["Properties"] = {"QueueName": f"{aws.name}-tracks"}
+    aws.made.update({f"{aws.name}-ledger", f"queue {aws.name}-triggers", f"queue {aws.name}-tracks"})
     cloudformation = boto3.client("cloudformation", endpoint_url=aws.url)
     cloudformation.create_stack(StackName=aws.name, TemplateBody=json.dumps({"Resources": resources}))
     monkeypatch.setenv("STACK", aws.name)
@@ -126,6 +134,169 @@ def test_more_than_a_page_is_listed(stack: Aws) -> None:
     ledger.settle_all(dict.fromkeys(ids, Outcome(State.UNKNOWN, "worker_died")), lambda _: "x" * 50_000)
 
     assert "30 triggers" in said("list")[1]
+
+
+# --- however late -----------------------------------------------------------------------------------------------------
+
+ONE = {"braze_campaign_id": "campaign-1", "customer identifier": "m-1", "event id": "e-1"}
+SEVERAL = {"braze_campaign_id": "campaign-1", "recipients": ["m-1", "m-2"], "event id": "e-1"}
+DAY_SECONDS = 86_400
+
+
+class Relay:
+    """Intake and delivery of one stack, at a time that a test says."""
+
+    def __init__(self, aws: Aws, braze: BrazeSimulator) -> None:
+        self.now = time.time()
+        self._aws = aws
+        self._intake = build_intake(aws.settings(), lambda: self.now)
+        self._delivery = build(aws.settings(BRAZE_REST_URL=braze.url), lambda: self.now)
+
+    def post(self, body: Any) -> Any:
+        return post(self._intake, "POST /triggers", body).body
+
+    def deliver(self) -> None:
+        worked_off(self._aws, self._delivery)
+
+
+@pytest.fixture
+def relay(stack: Aws, braze: BrazeSimulator) -> Relay:
+    return Relay(stack, braze)
+
+
+@pytest.mark.parametrize("body", [ONE, SEVERAL], ids=["one", "several"])
+@pytest.mark.parametrize("days", [3, 45])
+def test_an_unknown_trigger_stays_on_the_list_and_answers_for_its_repeats_until_an_operator_speaks(
+    relay: Relay, braze: BrazeSimulator, body: Any, days: int
+) -> None:
+    braze.faults.add("POST *", ResetAfterEffect(), times=1)
+    trigger_id = relay.post(body)["trigger_id"]
+    relay.deliver()
+    listed = said("list")[1]
+    braze.forget()
+
+    relay.now += days * DAY_SECONDS
+    repeat = relay.post(body)
+    relay.deliver()
+
+    assert repeat == {"ok": True, "trigger_id": trigger_id, "state": "unknown", "repeated": True}
+    assert said("list")[1] == listed
+    assert braze.requests() == []
+
+    assert said("resend", DROP=trigger_id)[0] == 0
+    relay.now += DAY_SECONDS
+    assert relay.post(body)["repeated"] is False, "an event of another week"
+    relay.deliver()
+    assert sorted(sent.recipient for sent in braze.sends) == (["m-1"] if body is ONE else ["m-1", "m-2"])
+
+
+def test_of_several_members_those_that_are_not_unknown_get_nothing_twice_however_late(
+    stack: Aws, relay: Relay, braze: BrazeSimulator
+) -> None:
+    trigger_id = relay.post(SEVERAL)["trigger_id"]
+    [queued] = stack.queued("triggers")
+    ledger = Ledger(stack.dynamodb, stack.table("ledger"), lambda: relay.now)
+    sent, unknown = (f"{trigger_id}.{queued['entered_at']}.{number}" for number in (1, 2))
+    ledger.claim_all([sent, unknown], 180)
+    outcomes = {sent: Outcome(State.SENT), unknown: Outcome(State.UNKNOWN, "upstream_no_answer")}
+    ledger.settle_all(outcomes, lambda _: json.dumps(queued))
+    relay.now += 45 * DAY_SECONDS
+    stack.dynamodb.delete_item(TableName=stack.table("ledger"), Key={"id": {"S": sent}})  # it has expired
+
+    assert relay.post(SEVERAL)["state"] == "unknown"
+    relay.deliver()
+    assert braze.requests() == []
+
+
+@pytest.mark.parametrize("command", ["TRIGGER", "DROP"])
+def test_a_trigger_of_several_expires_once_none_of_them_waits(stack: Aws, relay: Relay, command: str) -> None:
+    trigger_id = relay.post(SEVERAL)["trigger_id"]
+    [queued] = stack.queued("triggers")
+    ids = [f"{trigger_id}.{queued['entered_at']}.{number}" for number in (1, 2)]
+    ledger = Ledger(stack.dynamodb, stack.table("ledger"))
+    ledger.claim_all(ids, 180)
+    ledger.settle_all(dict.fromkeys(ids, Outcome(State.UNKNOWN, "worker_died")), lambda _: json.dumps(queued))
+
+    def expires() -> bool:
+        item = stack.item("ledger", trigger_id)
+        assert item is not None
+        return "expires_at" in item
+
+    kept = [expires(), said("resend", **{command: ids[0]})[0], expires(), said("resend", **{command: ids[1]})[0]]
+
+    assert kept == [False, 0, False, 0]
+    assert expires()
+
+
+def test_one_that_is_dropped_expires_in_a_month(stack: Aws, relay: Relay, braze: BrazeSimulator) -> None:
+    braze.faults.add("POST *", ResetAfterEffect(), times=1)
+    trigger_id = relay.post(ONE)["trigger_id"]
+    relay.deliver()
+    said("resend", DROP=trigger_id)
+
+    item = stack.item("ledger", trigger_id)
+    assert item is not None
+    assert 29 * DAY_SECONDS < float(item["expires_at"]) - time.time() < 31 * DAY_SECONDS
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unknown_events(stack: Aws, braze: BrazeSimulator) -> Invoked:
+    """A worker whose call for an event alone, and one beside a trigger, broke off after Braze had it."""
+    handle = build_tracks(stack.settings(BRAZE_REST_URL=braze.url))
+    braze.faults.add("POST *", ResetAfterEffect(), times=1)
+    records = [
+        sqs_record(json.dumps({"id": each, "event": {"external_id": "m-1", "name": "seen", "time": TIME}}), each)
+        for each in ("evt-a", "trg-b.0.t1")
+    ]
+    assert failures(handle(sqs_event(records), Context())) == []
+    braze.forget()
+    return handle
+
+
+def tracked(aws: Aws, handle: Invoked) -> None:
+    while records := aws.received("tracks"):
+        assert failures(handle(sqs_event(records), Context())) == []
+
+
+@pytest.mark.usefixtures("handle", "unknown_events")
+def test_unknown_events_are_listed_beside_the_triggers() -> None:
+    text = said("list")[1]
+
+    assert "3 triggers and 2 events are unknown" in text
+    assert [line.split()[2] for line in text.splitlines() if "(event)" in line] == ["evt-a", "trg-b.0.t1"]
+
+
+def test_an_event_that_is_sent_again_is_stored_once_and_leaves_the_list(
+    stack: Aws, unknown_events: Invoked, braze: BrazeSimulator
+) -> None:
+    assert [said("resend", TRIGGER="evt-a")[0] for _ in range(2)] == [0, 0]
+    tracked(stack, unknown_events)
+
+    assert stack.queued("triggers") == []
+    assert [each.member for each in braze.tracked] == ["external_id:m-1"]
+    assert states(stack) == {"evt-a": ("sent", False), "trg-b.0.t1": ("unknown", True)}
+
+
+@pytest.mark.usefixtures("handle", "unknown_events")
+def test_a_message_that_is_sent_again_takes_the_event_beside_it_not_along(stack: Aws) -> None:
+    assert "2 messages" in said("resend", TRIGGER="trg-b")[1]
+    assert stack.queued("tracks") == []
+    assert "1 messages" in said("resend", TRIGGER="trg-b.0.t1")[1]
+    assert len(stack.queued("tracks")) == 1
+
+
+@pytest.mark.usefixtures("unknown_events")
+def test_an_event_that_is_dropped_leaves_the_list(stack: Aws) -> None:
+    assert said("resend", DROP="evt-a")[0] == 0
+
+    assert states(stack) == {"evt-a": ("unknown", False), "trg-b.0.t1": ("unknown", True)}
+    assert stack.queued("tracks") == []
+
+
+# --- what cannot be done ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("handle")
