@@ -16,7 +16,7 @@ from shared import aws
 from shared.config import Settings
 from shared.errors import InvalidInput, NotFound
 from shared.http import Answer, Handler, Request, http_handler
-from shared.ledger import Ledger
+from shared.ledger import Ledger, part_id
 from shared.observability import count, note
 from shared.outcomes import State
 from shared.queues import Queue
@@ -25,7 +25,6 @@ from trigger_relay.reading import Reader
 from trigger_relay.standing import standing_of
 from trigger_relay.track import Tracker, event_name_in
 from trigger_relay.track_rules import EVENT_NAME_NAMES, Rules
-from trigger_relay.triggers import part_id
 
 _EVENT_ID = re.compile(r"evt-[0-9a-f]{32}\Z")
 
@@ -40,7 +39,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
 
     def accept(request: Request) -> Answer:
         payload = fields.parse(request.json_bytes())
-        event = reader.read_event(payload, request.headers.get("idempotency-key", ""))
+        event = reader.read_event(payload, request.idempotency_key, request.caller)
         if not event_name_in(event.properties):
             raise InvalidInput(
                 "the event has no name", code="missing_field", field=EVENT_NAME_NAMES[0], hint="Say which event it is."

@@ -50,11 +50,12 @@ class Reader:
         if kind is None or self.member_kind == "alias":
             raise ConfigurationError("TRIGGER_CUSTOMER_IDENTIFIER must be external_id, braze_id or alias:LABEL")
 
-    def read(self, payload: dict[str, Any], identity: str = "") -> Reading:
+    def read(self, payload: dict[str, Any], identity: str = "", caller: str = "") -> Reading:
         """Makes sense of a payload.
 
         `identity` is the caller's own key for this event, or empty: then an event id in the payload, or else its whole
-        content, tells a repeat from a new event. Raises `InvalidInput`, `NotAllowed` or `TooLarge`.
+        content, tells a repeat from a new event. An event id counts for `caller` alone: two systems may both have a 17.
+        Raises `InvalidInput`, `NotAllowed` or `TooLarge`.
         """
         unwrapped = fields.unwrapped(payload)
         content = msgspec.json.encode(unwrapped, order="deterministic")
@@ -72,11 +73,13 @@ class Reader:
         known_by = content
         if identity or event_id is not None:
             addresses = [recipient.address for recipient in recipients]
-            known_by = msgspec.json.encode([kind, target_id, addresses, identity or event_id], order="deterministic")
+            known_by = msgspec.json.encode(
+                [kind, target_id, addresses, identity or _own(caller, event_id)], order="deterministic"
+            )
         trigger_id = "trg-" + sha256(known_by).hexdigest()[:32]
         return Reading(trigger_id, kind, target_id, recipients, msgspec.json.encode(properties), broadcast, urgent)
 
-    def read_event(self, payload: dict[str, Any], identity: str = "") -> Event:
+    def read_event(self, payload: dict[str, Any], identity: str = "", caller: str = "") -> Event:
         """Makes sense of a payload that is to trigger nothing. Raises `InvalidInput` or `TooLarge`."""
         unwrapped = fields.unwrapped(payload)
         known_by = msgspec.json.encode(unwrapped, order="deterministic")
@@ -94,7 +97,7 @@ class Reader:
             )
         if identity or event_id is not None:
             addresses = [recipient.address for recipient in recipients]
-            known_by = msgspec.json.encode([addresses, identity or event_id], order="deterministic")
+            known_by = msgspec.json.encode([addresses, identity or _own(caller, event_id)], order="deterministic")
         return Event("evt-" + sha256(known_by).hexdigest()[:32], recipients, properties)
 
     def _members(self, sent: fields.Payload, kind: TargetKind) -> tuple[list[Recipient], dict[str, Any]]:
@@ -212,6 +215,10 @@ def _chunks(recipients: Sequence[Recipient], size_bytes: int) -> list[list[Recip
         chunks[-1].append(recipient)
         room -= needed
     return chunks
+
+
+def _own(caller: str, event_id: Any) -> Any:
+    return [caller, event_id] if caller else event_id
 
 
 def _target(sent: fields.Payload) -> tuple[TargetKind, str]:

@@ -19,6 +19,7 @@ from msgspec import Meta
 import wiring
 from clients.sessionm import GET_USER_OFFERS
 from clients.vocabulary import Culture, UserId
+from clients.wallet import Wallet
 from shared import aws
 from shared.breaker import Breaker
 from shared.budgets import BudgetMilliseconds, ReadBudget
@@ -42,7 +43,6 @@ from wallet_proxy.wallet import (
     MAX_ANSWER_BYTES,
     OFFER_FIELDS,
     Shape,
-    Wallet,
     answer_of,
     empty_wallet,
     fitted,

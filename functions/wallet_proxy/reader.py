@@ -12,18 +12,16 @@ import msgspec
 from clients.sessionm import GET_USER_OFFERS, Sessionm, refusal
 from clients.timeouts import timeouts_of
 from clients.transport import raise_for_status
+from clients.wallet import Wallet, next_page, offers_of, wallet_of
 from shared.deadline import Deadline
 from shared.errors import AnswerTooLarge, BundleError
 from shared.flight import Found, SingleFlight
 from shared.observability import count, logger
 from shared.upstream import Upstream
 from shared.wallets import key_of
-from wallet_proxy.wallet import MAX_ANSWER_BYTES, MAX_OFFERS, Wallet, offers_of, total_of, wallet_of
+from wallet_proxy.wallet import MAX_ANSWER_BYTES
 
 Kept = TypeVar("Kept")
-
-# Offers asked for at first. Most members have fewer, and a smaller answer is a quicker one.
-PAGE_OFFERS = 200
 
 
 class WalletReader:
@@ -64,14 +62,13 @@ class WalletReader:
 
     def _pages(self, user_id: str, culture: str, deadline: Deadline) -> list[dict[str, Any]]:
         """The first page, and as many more as there are offers and there is time. What is missing will be counted."""
-        pages = [self._page(user_id, culture, 0, PAGE_OFFERS, deadline)]
-        wanted = min(total_of(pages[0]), MAX_OFFERS)
-        fetched = len(offers_of(pages[0]))
+        pages: list[dict[str, Any]] = []
         try:
-            while fetched < wanted and offers_of(pages[-1]):
-                pages.append(self._page(user_id, culture, fetched, wanted - fetched, deadline))
-                fetched += len(offers_of(pages[-1]))
+            while page := next_page(pages):
+                pages.append(self._page(user_id, culture, *page, deadline))
         except BundleError as error:
+            if not pages:
+                raise
             count("WalletsIncomplete")
             logger.warning("wallet not read to its end", code=error.code, detail=str(error))
         return pages

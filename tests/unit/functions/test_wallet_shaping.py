@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from clients.wallet import wallet_of
 from shared.errors import UpstreamGarbled
-from wallet_proxy.wallet import MAX_ANSWER_BYTES, OFFER_FIELDS, Shape, answer_of, empty_wallet, fitted, wallet_of
+from wallet_proxy.wallet import MAX_ANSWER_BYTES, OFFER_FIELDS, Shape, answer_of, empty_wallet, fitted
 
 ALL = frozenset(OFFER_FIELDS)
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
