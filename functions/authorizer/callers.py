@@ -5,8 +5,9 @@ from __future__ import annotations
 import binascii
 import hmac
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Annotated
 
 import msgspec
@@ -15,17 +16,44 @@ from msgspec import Meta
 # An Authorization header longer than this was not made by any of our callers.
 MAX_HEADER_LENGTH = 1024
 
+Key = Annotated[str, Meta(min_length=32, max_length=512, pattern=r"^[\x21-\x7e]+\Z")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
-class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`key` is the Basic password or Bearer token; `allows` lists route keys, where a final * stands for any rest."""
 
-    key: Annotated[str, Meta(min_length=32, max_length=512, pattern=r"^[\x21-\x7e]+\Z")]
+class FormerKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A key that was replaced, as its SHA-256 in hex, and when, in epoch seconds."""
+
+    key_sha256: Digest
+    replaced_at: Annotated[float, Meta(ge=0)]
+
+
+class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One caller.
+
+    `key` is the Basic password or Bearer token, `key_sha256` the SHA-256 of it in hex: one of the two. `allows` lists
+    route keys, where a final * stands for any rest. `sources` says where it may call from, anywhere when it is left
+    out. `former` are keys that were replaced; left out, the secret's previous version says which.
+    """
+
     allows: Annotated[list[Annotated[str, Meta(min_length=1, max_length=256)]], Meta(min_length=1, max_length=100)]
+    key: Key | None = None
+    key_sha256: Digest | None = None
+    sources: (
+        Annotated[list[Annotated[str, Meta(pattern=r"^[0-9A-Za-z.:/-]{1,64}\Z")]], Meta(min_length=1, max_length=100)]
+        | None
+    ) = None
+    former: Annotated[list[FormerKey], Meta(max_length=10)] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.key is None) == (self.key_sha256 is None):
+            raise ValueError("a caller has either key or key_sha256")
 
     def may_use(self, route: str) -> bool:
-        return any(
-            route.startswith(pattern[:-1]) if pattern.endswith("*") else route == pattern for pattern in self.allows
-        )
+        return any(fits(route, pattern) for pattern in self.allows)
+
+    @property
+    def digest(self) -> str:
+        return self.key_sha256 or digest_of((self.key or "").encode())
 
 
 class Callers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,6 +68,16 @@ class Credential:
 
     name: str
     key: bytes
+
+
+def fits(route: str, pattern: str) -> bool:
+    """Whether a route key is what a pattern of `allows` stands for."""
+    return route.startswith(pattern[:-1]) if pattern.endswith("*") else route == pattern
+
+
+def digest_of(key: bytes) -> str:
+    """A key as the secret holds it. Keys are random and long, so nobody finds one by trying: no salt, no slow hash."""
+    return sha256(key).hexdigest()
 
 
 def credential_of(header: str) -> Credential | None:
@@ -57,24 +95,31 @@ def credential_of(header: str) -> Credential | None:
             return None
 
 
-def authenticate(credential: Credential, current: Callers, previous: Callers | None) -> str | None:
+def authenticate(
+    credential: Credential, current: Callers, previous: Callers | None, now: float = 0.0, rotation_seconds: float = 0.0
+) -> str | None:
     """The name of the caller that presented this credential, or None.
 
-    During a rotation `previous` holds the keys before the change. They count only for callers that still exist, so
-    removing a caller shuts it out at once. Every key is compared, whichever matches, so the time taken tells nothing.
+    A former key counts until `rotation_seconds` after it was replaced, and of `previous`, the secret before the last
+    change, for callers that have no list of their own. Only callers that still exist have any, so removing a caller
+    shuts it out at once. Digests of one length are compared, and every one of them, whichever matches: the time taken
+    tells nothing about a key.
     """
+    presented = digest_of(credential.key)
     found: str | None = None
-    for name, key in _keys(current.callers, previous):
-        if hmac.compare_digest(key, credential.key) and credential.name in ("", name):
+    for name, digest in _digests(current, previous, now - rotation_seconds):
+        if hmac.compare_digest(digest, presented) and credential.name in ("", name):
             found = name
     return found
 
 
-def _keys(callers: Mapping[str, Caller], previous: Callers | None) -> Iterator[tuple[str, bytes]]:
-    for name, caller in callers.items():
-        yield name, caller.key.encode()
-        if previous is not None and name in previous.callers:
-            yield name, previous.callers[name].key.encode()
+def _digests(current: Callers, previous: Callers | None, since: float) -> Iterator[tuple[str, str]]:
+    for name, caller in current.callers.items():
+        yield name, caller.digest
+        if caller.former is not None:
+            yield from ((name, former.key_sha256) for former in caller.former if former.replaced_at >= since)
+        elif previous is not None and name in previous.callers:
+            yield name, previous.callers[name].digest
 
 
 def _basic(value: str) -> Credential | None:

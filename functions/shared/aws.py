@@ -30,6 +30,9 @@ _READ_CONFIG = _CONFIG.merge(
     Config(connect_timeout=0.25, read_timeout=0.5, retries={"mode": "standard", "total_max_attempts": 1})
 )
 
+# Every request waits for the caller check, and API Gateway for ten seconds: two versions of a secret, two tries each.
+_CALLER_CONFIG = _CONFIG.merge(Config(connect_timeout=0.25, read_timeout=0.5))
+
 # A worker keeps up to 256 rows in flight, each of which may claim and settle a ledger entry.
 _WIDE_CONFIG = _CONFIG.merge(Config(max_pool_connections=256))
 
@@ -47,6 +50,10 @@ _SIGNING_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing
 
 def secretsmanager() -> SecretsManagerClient:
     return boto3.client("secretsmanager", config=_CONFIG)
+
+
+def secretsmanager_for_callers() -> SecretsManagerClient:
+    return boto3.client("secretsmanager", config=_CALLER_CONFIG)
 
 
 def sqs() -> SQSClient:

@@ -47,7 +47,10 @@ _RETRY_AFTER_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. Header names are lower case, path and query values decoded, `arrived_at` epoch seconds."""
+    """One HTTP request. Header names are lower case, path and query values decoded, `arrived_at` epoch seconds.
+
+    `caller` is the name the caller check found; empty on a route without one.
+    """
 
     route: str
     path: Mapping[str, str]
@@ -55,6 +58,13 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     arrived_at: float
+    caller: str = ""
+
+    @property
+    def idempotency_key(self) -> str:
+        """The header of that name, beside the caller's: one caller's key means nothing for another's request."""
+        key = self.headers.get("idempotency-key", "")
+        return f"{self.caller} {key}" if key and self.caller else key
 
     def json(self, shape: type[Shape], max_bytes: int = MAX_BODY_BYTES) -> Shape:
         """The JSON body as `shape`; raises `UnsupportedMediaType`, `TooLarge` or `InvalidInput`."""
@@ -138,7 +148,14 @@ def request_of(event: Mapping[str, Any]) -> Request:
         headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
         body=raw,
         arrived_at=event["requestContext"]["timeEpoch"] / 1000,
+        caller=_caller_of(event["requestContext"]),
     )
+
+
+def _caller_of(context: Mapping[str, Any]) -> str:
+    """What the caller check said, which is the only one that can write there."""
+    said = (context.get("authorizer") or {}).get("lambda") or {}
+    return str(said.get("caller") or "")
 
 
 def error_answer(error: BundleError) -> Answer:

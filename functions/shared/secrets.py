@@ -43,6 +43,7 @@ class Secret(Generic[Shape]):
         shape: type[Shape],
         *,
         stage: str = "AWSCURRENT",
+        max_age_seconds: float = MAX_AGE_SECONDS,
         max_stale_seconds: float = MAX_STALE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -50,28 +51,35 @@ class Secret(Generic[Shape]):
         self._secret_id = secret_id
         self._decoder = msgspec.json.Decoder(shape)
         self._stage = stage
+        self._max_age_seconds = max_age_seconds
         self._max_stale_seconds = max_stale_seconds
         self._clock = clock
         self._lock = Lock()
         self._value: Shape | None = None
         self._fault: ConfigurationError | None = None
+        self._version = ""
         self._created_at = 0.0
         self._read_at = 0.0
         self._spared_until = 0.0  # no asking before, while the store was just found down and an old value serves
 
     def current(self) -> Shape:
-        """The value, read again when it is older than `MAX_AGE_SECONDS`.
+        """The value, read again when it is older than `max_age_seconds`.
 
         Without the lock where nothing is to be read: hundreds of threads ask at every call.
         """
         value = self._value
-        if value is not None and self._clock() - self._read_at < MAX_AGE_SECONDS:
+        if value is not None and self._clock() - self._read_at < self._max_age_seconds:
             return value
-        return self._younger_than(MAX_AGE_SECONDS)
+        return self._younger_than(self._max_age_seconds)
 
     def refreshed(self) -> Shape:
         """The value read anew, for after a vendor's 401; at most once in `REFRESH_INTERVAL_SECONDS`."""
         return self._younger_than(REFRESH_INTERVAL_SECONDS)
+
+    @property
+    def version(self) -> str:
+        """Secrets Manager's id of the version last read."""
+        return self._version
 
     @property
     def created_at(self) -> float:
@@ -107,7 +115,7 @@ class Secret(Generic[Shape]):
                 if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
                     raise
                 raise ConfigurationError(f"the secret {self._secret_id} has no value; put one in") from None
-        self._created_at = answer["CreatedDate"].timestamp()
+        self._version, self._created_at = answer["VersionId"], answer["CreatedDate"].timestamp()
         try:
             return self._decoder.decode(answer.get("SecretString", ""))
         except (msgspec.DecodeError, UnicodeError) as error:

@@ -79,8 +79,11 @@ class Connect:
         self._ledger = ledger
         self._allowed = allowed
 
-    def call(self, path: str, body: dict[str, Any], key: str, deadline: Deadline) -> str:
-        """SessionM's answer. Raises `NotAllowed`, `InvalidInput` for a write without a key, or what went wrong."""
+    def call(self, path: str, body: dict[str, Any], key: str, deadline: Deadline, caller: str = "") -> str:
+        """SessionM's answer. A key counts for `caller` alone.
+
+        Raises `NotAllowed`, `InvalidInput` for a write without a key, or what went wrong.
+        """
         if not _PATH.match(path) or not _matches(path, self._allowed):
             raise NotAllowed(
                 "this operation is not open",
@@ -97,7 +100,7 @@ class Connect:
                 field=KEY_HEADER,
                 hint="Send the header Idempotency-Key, 8 to 128 characters that differ for each change you mean.",
             )
-        return self._once(path, body, key, deadline)
+        return self._once(path, body, f"{caller} {key}" if caller else key, deadline)
 
     def _ask(self, path: str, body: dict[str, Any], deadline: Deadline) -> str:
         reply: Reply = self._sessionm.connect(path, body, timeouts_of(deadline))

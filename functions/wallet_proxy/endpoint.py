@@ -142,7 +142,7 @@ def build(settings: Settings) -> Handler:
         path = f"{request.route.partition(' ')[2].partition('{')[0]}{request.path['operation']}"
         body = request.json(dict[str, Any])
         deadline, key = budget.deadline(request), request.headers.get(KEY_HEADER, "")
-        return vendor_answer(lambda: connect.call(path, body, key, deadline), None)
+        return vendor_answer(lambda: connect.call(path, body, key, deadline, request.caller), None)
 
     services = ("offers", "incentives", "catalog", "transactions")
     return http_handler(

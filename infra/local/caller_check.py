@@ -79,7 +79,10 @@ class CallerCheck:
 
 
 def identity(source: str, request: HttpRequest, match: Match) -> str | None:
-    """The value of an identity source: ``$request.header.X``, ``$request.querystring.X`` or ``$context.routeKey``."""
+    """The value of an identity source.
+
+    ``$request.header.X``, ``$request.querystring.X``, ``$context.routeKey`` or ``$context.identity.sourceIp``.
+    """
     kind, _, name = source.rpartition(".")
     if kind == "$request.header":
         return request.header(name)
@@ -87,4 +90,6 @@ def identity(source: str, request: HttpRequest, match: Match) -> str | None:
         return ",".join(parse_qs(request.raw_query).get(name, []))
     if source == "$context.routeKey":
         return match.route.key
+    if source == "$context.identity.sourceIp":
+        return request.source_ip
     raise ValueError(f"identity source {source} is not known here")

@@ -39,7 +39,11 @@ class Vault:
         if self.text is None:
             raise client_error("ResourceNotFoundException")
         assert (SecretId, VersionStage) == ("braze", "AWSCURRENT")
-        return {"SecretString": self.text, "CreatedDate": datetime(2026, 11, 22, tzinfo=UTC)}
+        return {
+            "SecretString": self.text,
+            "VersionId": str(self.reads),
+            "CreatedDate": datetime(2026, 11, 22, tzinfo=UTC),
+        }
 
 
 def client_error(code: str) -> ClientError:
@@ -68,6 +72,16 @@ def test_a_secret_tells_when_its_version_was_put_in() -> None:
     secret.current()
 
     assert secret.created_at == datetime(2026, 11, 22, tzinfo=UTC).timestamp()
+    assert secret.version == "1"
+
+
+def test_a_secret_may_be_read_again_sooner_than_others() -> None:
+    vault, clock = Vault(), Clock()
+    secret = Secret(cast("Any", vault), "braze", BrazeCredentials, max_age_seconds=60, clock=clock)
+    for _ in range(3):
+        secret.current()
+        clock.now += 60
+    assert vault.reads == 3
 
 
 def test_many_refreshes_at_once_read_the_secret_once() -> None:
