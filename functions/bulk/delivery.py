@@ -20,7 +20,7 @@ from bulk.parcels import Parcel, is_webhook_import
 from bulk.progress import is_delivered
 from bulk.verdicts import Verdicts
 from shared.errors import StoreUnavailable
-from shared.observability import logger
+from shared.observability import logger, narrow
 from shared.queues import Message, Queue, Staying
 
 # No id of ours is longer. A key that DynamoDB does not take would fail all parcels that are opened together.
@@ -65,6 +65,9 @@ def _opened(messages: Sequence[Message], storage: Storage) -> tuple[list[Load], 
             continue
         parcels.setdefault((parcel.import_id, parcel.id), parcel)
         brought_by.setdefault((parcel.import_id, parcel.id), []).append(message)
+    narrow(correlation_ids := list(dict.fromkeys(parcel.correlation_id for parcel in parcels.values())))
+    import_ids = list(dict.fromkeys(parcel.import_id for parcel in parcels.values()))
+    logger.info("parcels taken", parcels=len(parcels), import_ids=import_ids, correlation_ids=correlation_ids)
     try:
         settlings = storage.verdicts.open(list(parcels.values()))
     except StoreUnavailable as error:

@@ -27,6 +27,7 @@ from shared.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
+from shared.observability import concerning
 from shared.outcomes import Outcome, State
 from shared.queues import Message
 from shared.rate import SLOT_SECONDS, Rate
@@ -198,10 +199,14 @@ class Dispatch(Generic[CallT]):
             load, call = self._waiting.popleft()
             self._calls_under_way += 1
             self.figures.calls += 1
-            crew.start(partial(self._sender.send, call), partial(self._followed_up, load, call, self._pace.begin()))
+            crew.start(partial(self._sent, load, call), partial(self._followed_up, load, call, self._pace.begin()))
         if self._waiting:
             self._leave_the_rest()
         return self._no_longer_than(None)
+
+    def _sent(self, load: Load, call: CallT) -> Answered | Continued[CallT]:
+        with concerning([load.settling.parcel.correlation_id]):
+            return self._sender.send(call)
 
     def _ended(self) -> bool:
         """Whether no further call is to begin: time is up, or the vendor wants to be left alone for long."""

@@ -126,7 +126,7 @@ class ReadBack(msgspec.Struct, frozen=True):
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Times are epoch seconds, 0 when not yet. `lease_until` keeps a second worker away while one is at it.
 
-    `lease_holder` names the message that worker has in hand.
+    `lease_holder` names the message that worker has in hand, `correlation_id` the request that asked for the import.
     """
 
     import_id: str
@@ -146,6 +146,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     read_back: ReadBack | None = None
     lease_until: float = 0.0
     lease_holder: str = ""
+    correlation_id: str = ""
     version: int = 0
 
 

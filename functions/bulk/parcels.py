@@ -48,7 +48,8 @@ class Parcel(msgspec.Struct, frozen=True, omit_defaults=True):
     """One message of TagQueue: rows of one import that lie together, each with a verdict of its own in the end.
 
     `id` tells it apart within its import and is the same when the same part of a file is read again. `once` names the
-    effect of its counters (together with line, member and tags); empty, the import's id does.
+    effect of its counters (together with line, member and tags); empty, the import's id does. `correlation_id` is that
+    of the request that brought the rows, or asked for the import.
     """
 
     import_id: str
@@ -56,6 +57,7 @@ class Parcel(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: list[Label]
     rows: list[Row]
     once: str = ""
+    correlation_id: str = ""
 
     def label(self, row: Row) -> Label:
         return self.labels[row.label]
@@ -72,10 +74,17 @@ class Parcel(msgspec.Struct, frozen=True, omit_defaults=True):
 class Packer:
     """Packs rows into parcels, in their order. `parcel_id` makes the id from the first line of a parcel."""
 
-    def __init__(self, import_id: str, parcel_id: Callable[[int], str] = "{:012d}".format, once: str = "") -> None:
+    def __init__(
+        self,
+        import_id: str,
+        parcel_id: Callable[[int], str] = "{:012d}".format,
+        once: str = "",
+        correlation_id: str = "",
+    ) -> None:
         self._import_id = import_id
         self._parcel_id = parcel_id
         self._once = once
+        self._correlation_id = correlation_id
         self._start()
 
     def add(self, line: int, member_id: str, label: Label) -> Parcel | None:
@@ -98,7 +107,7 @@ class Packer:
         if not self._rows:
             return None
         parcel_id = self._parcel_id(self._rows[0].line)
-        parcel = Parcel(self._import_id, parcel_id, list(self._labels), self._rows, self._once)
+        parcel = Parcel(self._import_id, parcel_id, list(self._labels), self._rows, self._once, self._correlation_id)
         self._start()
         return parcel
 

@@ -16,7 +16,7 @@ from shared import aws
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.ledger import Ledger
-from shared.observability import count, flush, logger
+from shared.observability import begin_batch, count, flush, logger
 from shared.outcomes import State
 from shared.queues import Queue, batch_response, messages_of
 from shared.rate import Rate
@@ -42,6 +42,7 @@ def build(settings: Settings) -> SqsHandler:
     imports = Queue(sqs, settings.text("IMPORT_QUEUE_URL"))
 
     def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        begin_batch(context)
         deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
         rate = Rate(dynamodb, cache_table, "tags", calls_per_second)
         messages = messages_of(event)
@@ -58,6 +59,7 @@ def build(settings: Settings) -> SqsHandler:
 def _report(figures: Figures, pace: Pace) -> None:
     count("TagsSent", figures.verdicts[State.SENT])
     count("TagsFailed", figures.verdicts[State.FAILED])
+    count("TagsSkipped", figures.verdicts[State.SKIPPED])
     count("TagsUnknown", figures.verdicts[State.UNKNOWN])
     count("TagsPostponed", figures.postponed.total())
     count("TagCallsThrottled", figures.throttled)

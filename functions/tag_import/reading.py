@@ -138,7 +138,7 @@ class _Going:
         self._grain = grain
         self._job = job
         self._at = job.reading
-        self._packer = Packer(job.import_id)
+        self._packer = Packer(job.import_id, correlation_id=job.correlation_id)
         self._begin_interval()
 
     def to_the_end(self, deadline: Deadline, on_checkpoint: Callable[[], None]) -> None:
@@ -183,7 +183,8 @@ class _Going:
             structs.replace(self._job, **{"reading": self._at, "lease_until": lease_until, **changes})
         )
         count("TagsAccepted", self._queued)
-        count("TagRowsRefused", refused)
+        count("TagRowsRefused", self._failed)
+        count("TagRowsSkipped", self._skipped)
         self._begin_interval()
         return self._job
 

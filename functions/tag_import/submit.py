@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from bulk.jobs import Export, Job, Jobs, JobState, Options, Source, wake_up
 from clients.vocabulary import MemberKind, SegmentId
@@ -23,7 +23,7 @@ from shared.aws import store
 from shared.config import Settings
 from shared.errors import InvalidInput
 from shared.http import Answer, Handler, Request, http_handler
-from shared.observability import count
+from shared.observability import correlation_id, count, note
 from shared.queues import Queue
 from tag_import.formats import codec_of
 from tag_import.rows import Tags, Ttl, ttl_seconds_of
@@ -91,13 +91,15 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
     def submit_file(request: Request) -> Answer:
         job = file_job(request.json(ImportFields), f"csv-{uuid.uuid4().hex[:24]}", bucket, clock())
         upload = upload_address(signer, job, clock())
-        jobs.save(job)
+        jobs.save(structs.replace(job, correlation_id=correlation_id()))
+        note(import_id=job.import_id)
         count("TagImportsSubmitted")
         return Answer(201, _told(job) | {"upload": upload})
 
     def submit_export(request: Request) -> Answer:
         job = export_job(request.json(ExportFields), f"segment-{uuid.uuid4().hex[:24]}", clock())
-        jobs.save(job)
+        jobs.save(structs.replace(job, correlation_id=correlation_id()))
+        note(import_id=job.import_id)
         queue.send([wake_up(job.import_id)])
         count("SegmentExportsSubmitted")
         return Answer(202, _told(job))

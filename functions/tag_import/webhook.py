@@ -16,7 +16,7 @@ from shared import aws
 from shared.config import Settings
 from shared.errors import InvalidInput
 from shared.http import Answer, Handler, Request, http_handler
-from shared.observability import count
+from shared.observability import correlation_id, count, note
 from shared.queues import Queue, body_of
 from shared.validation import convert
 from tag_import.rows import MemberFields, TagFields, Tags, Ttl, label_of, member_of
@@ -51,6 +51,7 @@ def build(settings: Settings) -> Handler:
         queue.send(body_of(parcel) for parcel in parcels)
         queued = sum(len(parcel.rows) for parcel in parcels)
         count("TagsAccepted", queued)
+        note(import_id=parcels[0].import_id, rows=queued)
         return Answer(202, {"status": "ok", "ok": True, "queued": queued, "import_id": parcels[0].import_id})
 
     def by_user_id(request: Request) -> Answer:
@@ -105,7 +106,7 @@ def _parcels(rows: list[tuple[Member, Label]], once: str) -> list[Parcel]:
             hint="Add the header Idempotency-Key, in a Braze campaign {{campaign.${dispatch_id}}}.",
         )
     request_id = uuid.uuid4().hex
-    packer = Packer(webhook_import_id(time.time()), lambda line: f"{request_id}-{line}", once)
+    packer = Packer(webhook_import_id(time.time()), lambda line: f"{request_id}-{line}", once, correlation_id())
     full = [packer.add(position, member.id, label) for position, (member, label) in enumerate(rows)]
     return [parcel for parcel in [*full, packer.rest()] if parcel is not None]
 

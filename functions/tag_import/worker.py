@@ -27,7 +27,7 @@ from shared.aws import store
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.errors import BundleError, InProgress, InvalidInput, StoreUnavailable
-from shared.observability import flush, logger
+from shared.observability import begin, begin_batch, flush, logger
 from shared.queues import Message, Queue, Staying, batch_response, messages_of
 from tag_import.finish import Finisher
 from tag_import.formats import options_of
@@ -83,6 +83,9 @@ class Worker:
         if job is None:
             logger.warning("no such import", message_id=message.id)
             return None
+        if job.correlation_id:
+            begin(job.correlation_id)
+        logger.info("import taken", import_id=job.import_id, state=job.state.value, message_id=message.id)
         try:
             self._go_on(self._jobs.lease(job, _STEP_SECONDS, message.id), message, deadline)
             return None
@@ -224,6 +227,7 @@ def build(settings: Settings) -> SqsHandler:
     )
 
     def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        begin_batch(context)
         deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
         staying = [stays for message in messages_of(event) if (stays := worker.work(message, deadline)) is not None]
         queue.postpone(staying)
