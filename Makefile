@@ -59,7 +59,7 @@ triggers: environment ## triggers and events whose outcome is unknown
 resend: environment ## send one of those again, TRIGGER=trg-..., or take it off the list, DROP=trg-...
 	@PYTHONPATH=functions $(PY) -m infra.triggers resend
 
-redrive: environment ## try again what was given up: QUEUE=tag, bulk-tag, import, trigger or track; DRY=yes counts; failed-events are listed
+redrive: environment ## try again what was given up: QUEUE=tag, bulk-tag, import, trigger, urgent-trigger or track; DRY=yes counts; failed-events are listed
 	@$(PY) -m infra.redrive
 
 invoke-%: environment ## one function with its example event, as in make invoke-wallet

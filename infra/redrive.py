@@ -34,6 +34,7 @@ QUEUES: Final[Mapping[str, tuple[str, str]]] = {
     "bulk-tag": ("BulkTagQueue", "BulkTagDeadLetterQueue"),
     "import": ("ImportQueue", "ImportDeadLetterQueue"),
     "trigger": ("TriggerQueue", "TriggerDeadLetterQueue"),
+    "urgent-trigger": ("UrgentTriggerQueue", "UrgentTriggerDeadLetterQueue"),
     "track": ("TrackQueue", "TrackDeadLetterQueue"),
 }
 FAILED_EVENTS: Final = "failed-events"

@@ -16,6 +16,8 @@ from rich.console import Console
 from bulk.parcels import Label, Parcel, Row
 from bulk.verdicts import Verdicts
 from infra import failures, redrive
+from infra.local import views
+from infra.local.template import Template
 from infra.stack import CannotRun, Stack, stack_of
 from shared.outcomes import Outcome, State
 from tag_import.failures import COLUMNS
@@ -30,7 +32,10 @@ def stack(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     """A stack, named in STACK, whose resources are this test's."""
     queues = {
         logical_id: {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": f"{aws.name}-{logical_id}"}}
-        for logical_id in ("TagQueue", "TagDeadLetterQueue", "FailedEventsQueue")
+        for logical_id in (
+            *("TagQueue", "TagDeadLetterQueue", "UrgentTriggerQueue", "UrgentTriggerDeadLetterQueue"),
+            "FailedEventsQueue",
+        )
     }
     table = {
         "Type": "AWS::DynamoDB::Table",
@@ -192,12 +197,32 @@ def test_failed_events_are_listed_without_their_content_and_stay(stack: Aws) -> 
     assert attributes["ApproximateNumberOfMessagesNotVisible"] == "5"
 
 
+def test_every_queue_has_dead_letters_of_its_own_which_go_back_to_it() -> None:
+    pairs = {
+        name: queue.dead_letter_queue
+        for name, queue in views.queues(Template.load()).items()
+        if queue.dead_letter_queue is not None
+    }
+
+    assert dict(redrive.QUEUES.values()) == pairs
+    assert len(set(pairs.values())) == len(pairs)
+
+
+def test_urgent_dead_letters_go_back_to_where_nothing_waits_behind_a_burst(stack: Aws) -> None:
+    put(stack, "UrgentTriggerDeadLetterQueue", "pressing")
+
+    code, text = run(stack, QUEUE="urgent-trigger")
+
+    assert (code, "1 messages are back in UrgentTriggerQueue" in text) == (0, True)
+    assert waiting(stack, "UrgentTriggerQueue") == ["pressing"]
+
+
 @pytest.mark.parametrize("queue", ["", "tags"])
 def test_a_queue_that_is_none_is_told_from_those_there_are(stack: Aws, queue: str) -> None:
     code, text = run(stack, QUEUE=queue)
 
     assert code == 2
-    assert "tag, bulk-tag, import, trigger, track, failed-events" in text
+    assert "tag, bulk-tag, import, trigger, urgent-trigger, track, failed-events" in text
 
 
 # --- which stack ------------------------------------------------------------------------------------------------------
