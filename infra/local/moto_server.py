@@ -131,7 +131,6 @@ def main(host: str, port: int, scale: float) -> None:
     DynamoDBBackend.transact_write_items = _looked_at_first  # type: ignore[method-assign,assignment]
     if scale != 1:
         Message.change_visibility = _scaled(scale)  # type: ignore[assignment]
-    MotoRequestHandler.protocol_version = "HTTP/1.1"  # a connection for many calls
     services = tuple(moto.backends.list_of_moto_modules())
     moto.backends.list_of_moto_modules = lambda: services
     application = DomainDispatcherApplication(create_backend_app)
