@@ -98,9 +98,12 @@ class Sessionm:
         raise UpstreamGarbled(self._core.upstream, "the answer has no tags")
 
     def get_user_offers(
-        self, user_id: str, *, culture: str, skip: int, take: int, timeouts: Timeouts
+        self, user_id: str, *, culture: str, skip: int, take: int, timeouts: Timeouts, once: bool = False
     ) -> dict[str, Any]:
-        """The payload of `get_user_offers`: the member's issued offers and points, as SessionM words them."""
+        """The payload of `get_user_offers`: the member's issued offers and points, as SessionM words them.
+
+        `once` is as in `connect`.
+        """
         request = {
             "user_id": user_id,
             "skip": skip,
@@ -108,15 +111,19 @@ class Sessionm:
             "include_pending_extended_data": False,
             "culture": culture,
         }
-        body = self._checked(self._connect.upstream, self._connect_call(GET_USER_OFFERS, request, timeouts))
+        body = checked(self._connect.upstream, self.connect(GET_USER_OFFERS, request, timeouts, once=once))
         payload = body.get("payload")
         if not isinstance(payload, dict):
             raise UpstreamGarbled(self._connect.upstream, "the answer has no payload object")
         return payload
 
-    def connect(self, path: str, request: dict[str, Any], timeouts: Timeouts) -> Reply:
-        """Any Connect operation, with our retailer id in the body, and SessionM's own answer whatever its status."""
-        return with_fresh_credentials(self._credentials, self._connect_call(path, request, timeouts))
+    def connect(self, path: str, request: dict[str, Any], timeouts: Timeouts, *, once: bool = False) -> Reply:
+        """Any Connect operation, with our retailer id in the body, and SessionM's own answer whatever its status.
+
+        With `once` it is one request also after a 401, for a caller who keeps to a rate, as in `add_tags`.
+        """
+        made = noting_a_401 if once else with_fresh_credentials
+        return made(self._credentials, self._connect_call(path, request, timeouts))
 
     def _connect_call(
         self, path: str, request: dict[str, Any], timeouts: Timeouts

@@ -5,6 +5,8 @@ item with several variants, so that a single delete forgets all of it. Beside ea
 asking the vendor, everybody else waits (`shared/flight.py`). It is taken by a conditional write, so two never hold it,
 and what its holder learned is kept only while the lease is still there: an entry forgotten meanwhile stays forgotten.
 
+A value that was fetched ahead says until when it is fresh, and so does not go by its age.
+
 Large values are kept compressed, because DynamoDB charges by the kilobyte and takes no item above 400.
 """
 
@@ -12,13 +14,15 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
+from botocore.exceptions import ClientError
 
 from shared.aws import store
+from shared.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -31,15 +35,19 @@ _COMPRESSED_FROM_BYTES = 1024
 # How long an item without a value is kept at least; DynamoDB deletes it some time later.
 _KEEP_LEASE_SECONDS = 60
 
-_PARTS = ("value", "stored_at", "failure", "failed_until", "holder", "held_until")
+_PARTS = ("value", "stored_at", "fresh_until", "failure", "failed_until", "holder", "held_until")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[Shape]):
-    """A cached value and when the vendor gave it, in epoch seconds."""
+    """A cached value, when the vendor gave it, and until when it was said to be fresh (0: nothing was said).
+
+    Both in epoch seconds.
+    """
 
     value: Shape
     stored_at: float
+    fresh_until: float = 0.0
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -54,17 +62,26 @@ class Failure(msgspec.Struct, frozen=True):
 class Seen(Generic[Shape]):
     """What the table holds under a key: a value, a failure that still counts, and whether somebody is asking now.
 
-    `mark` tells one state of the value from another, for `lease`.
+    `mark` tells one state of the value from another, for `lease`; `failed_until` and `holder` belong to the failure and
+    the lease.
     """
 
     entry: Entry[Shape] | None = None
     failure: Failure | None = None
     leased: bool = False
     mark: str = ""
+    failed_until: float = 0.0
+    holder: str = ""
+
+
+class TooLargeToKeep(StoreUnavailable):
+    """DynamoDB takes no item of that size, however often it is asked."""
 
 
 class Cache(Generic[Shape]):
     """Values of one shape under string keys, each gone `keep_seconds` after the vendor gave it.
+
+    One that is said to be fresh until some moment is gone as long after that.
 
     Every method raises `StoreUnavailable` when DynamoDB cannot be asked. `clock` gives epoch seconds. A `variant` is a
     short name without a `#`.
@@ -93,6 +110,13 @@ class Cache(Generic[Shape]):
         with store("cache"):
             found = self._client.get_item(TableName=self._table, Key={"id": {"S": key}}, ConsistentRead=True)
         return self._seen(found.get("Item", {}), variant)
+
+    def look_at_many(self, keys: Sequence[str], variant: str = "") -> dict[str, Seen[Shape]]:
+        """The same for up to a hundred keys at once, but perhaps an older state; a key may be missing."""
+        wanted: Any = {self._table: {"Keys": [{"id": {"S": key}} for key in dict.fromkeys(keys)]}}
+        with store("cache"):
+            answer = self._client.batch_get_item(RequestItems=wanted)
+        return {item["id"]["S"]: self._seen(item, variant) for item in answer["Responses"].get(self._table, [])}
 
     def put(self, key: str, value: Shape, *, as_of: float | None = None) -> None:
         """Keeps a value in place of whatever is there, as given by the vendor at `as_of`, by default now."""
@@ -128,22 +152,81 @@ class Cache(Generic[Shape]):
             condition,
         )
 
-    def settle(self, key: str, holder: str, value: Shape, as_of: float, variant: str = "") -> bool:
-        """Ends the lease with a value. False, and nothing is kept, when `holder` no longer has the lease."""
-        values = {f":{name}": part for name, part in self._kept(value, as_of).items()}
-        update = "SET #value = :value, #stored_at = :stored_at, expires_at = :expires_at"
-        update += " REMOVE #holder, #held_until, #failure, #failed_until"
-        return self._change(key, variant, update, values | {":holder": {"S": holder}}, "#holder = :holder") is None
+    def lease_anyway(self, key: str, holder: str, seconds: float, variant: str = "") -> bool:
+        """Makes `holder` the one who asks, whatever is there by now; False while another asks."""
+        now = self.clock()
+        return (
+            self._change(
+                key,
+                variant,
+                "SET #holder = :holder, #held_until = :until, expires_at = if_not_exists(expires_at, :expiry)",
+                {
+                    ":holder": {"S": holder},
+                    ":until": {"N": f"{now + seconds:.3f}"},
+                    ":expiry": {"N": str(int(now + seconds) + _KEEP_LEASE_SECONDS)},
+                    ":now": {"N": f"{now:.3f}"},
+                },
+                "attribute_not_exists(#held_until) OR #held_until < :now OR #holder = :holder",
+            )
+            is None
+        )
+
+    def settle(
+        self, key: str, holder: str, value: Shape, as_of: float, variant: str = "", *, fresh_until: float = 0.0
+    ) -> bool:
+        """Ends the lease with a value. False, and nothing is kept, when `holder` no longer has the lease.
+
+        Raises `TooLargeToKeep`, among others.
+        """
+        kept = self._kept(value, as_of)
+        values = {f":{name}": kept[name] for name in ("value", "stored_at")}
+        update = "#value = :value, #stored_at = :stored_at"
+        remove = "#holder, #held_until, #failure, #failed_until"
+        if fresh_until:
+            values[":fresh_until"] = {"N": f"{fresh_until:.3f}"}
+            update += ", #fresh_until = :fresh_until"
+        else:
+            remove += ", #fresh_until"
+        expires_at = int(max(as_of, fresh_until)) + self._keep_seconds
+        return self._end_lease(key, holder, update, remove, values, expires_at, variant)
 
     def give_up(self, key: str, holder: str, failure: Failure | None, seconds: float, variant: str = "") -> bool:
         """Ends the lease without a value; a `failure` counts for everybody for so many seconds. As `settle` else."""
-        values: dict[str, Any] = {":holder": {"S": holder}}
-        update = "REMOVE #holder, #held_until"
-        if failure is not None:
-            update = f"SET #failure = :failure, #failed_until = :until {update}"
-            values[":failure"] = {"S": msgspec.json.encode(failure).decode()}
-            values[":until"] = {"N": f"{self.clock() + seconds:.3f}"}
-        return self._change(key, variant, update, values, "#holder = :holder") is None
+        if failure is None:
+            values: dict[str, Any] = {":holder": {"S": holder}}
+            return self._change(key, variant, "REMOVE #holder, #held_until", values, "#holder = :holder") is None
+        until = self.clock() + seconds
+        values = {
+            ":failure": {"S": msgspec.json.encode(failure).decode()},
+            ":failed_until": {"N": f"{until:.3f}"},
+        }
+        update = "#failure = :failure, #failed_until = :failed_until"
+        return self._end_lease(
+            key, holder, update, "#holder, #held_until", values, int(until) + _KEEP_LEASE_SECONDS, variant
+        )
+
+    def _end_lease(
+        self,
+        key: str,
+        holder: str,
+        update: str,
+        remove: str,
+        values: dict[str, Any],
+        expires_at: int,
+        variant: str,
+    ) -> bool:
+        """The item is kept until `expires_at` at least: another variant may have to be kept for longer."""
+        held = {**values, ":holder": {"S": holder}}
+        seen = self._change(
+            key,
+            variant,
+            f"SET {update}, expires_at = :expires_at REMOVE {remove}",
+            held | {":expires_at": {"N": str(expires_at)}},
+            "#holder = :holder AND (attribute_not_exists(expires_at) OR expires_at <= :expires_at)",
+        )
+        if seen is None or seen.holder != holder:
+            return seen is None
+        return self._change(key, variant, f"SET {update} REMOVE {remove}", held, "#holder = :holder") is None
 
     def _kept(self, value: Shape, as_of: float) -> dict[str, Any]:
         text = msgspec.json.encode(value)
@@ -173,28 +256,36 @@ class Cache(Generic[Shape]):
                 )
             except self._client.exceptions.ConditionalCheckFailedException as error:
                 return self._seen(error.response.get("Item", {}), variant)  # type: ignore[arg-type]
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "ValidationException" and ":value" in values:
+                    raise TooLargeToKeep("cache: the value is too large") from None
+                raise
         return None
 
     def _seen(self, item: Mapping[str, Any], variant: str) -> Seen[Shape]:
         now = self.clock()
         part = {name: item[_attribute(name, variant)] for name in _PARTS if _attribute(name, variant) in item}
         mark = part["stored_at"]["N"] if "stored_at" in part else ""
-        failure = None
-        if float(part.get("failed_until", {"N": "0"})["N"]) >= now:
+        failure, failed_until = None, float(part.get("failed_until", {"N": "0"})["N"])
+        if failed_until >= now:
             failure = msgspec.json.decode(part["failure"]["S"], type=Failure)
         return Seen(
-            self._entry(part.get("value", {}), float(mark)) if mark else None,
+            self._entry(part.get("value", {}), float(mark), float(part.get("fresh_until", {"N": "0"})["N"]))
+            if mark
+            else None,
             failure,
             float(part.get("held_until", {"N": "0"})["N"]) >= now,
             mark,
+            failed_until if failure else 0.0,
+            part.get("holder", {"S": ""})["S"],
         )
 
-    def _entry(self, kept: Mapping[str, Any], stored_at: float) -> Entry[Shape] | None:
-        if stored_at + self._keep_seconds < self.clock():
+    def _entry(self, kept: Mapping[str, Any], stored_at: float, fresh_until: float) -> Entry[Shape] | None:
+        if max(stored_at, fresh_until) + self._keep_seconds < self.clock():
             return None
         try:
             text = zlib.decompress(kept["B"]) if "B" in kept else kept["S"]
-            return Entry(self._decoder.decode(text), stored_at)
+            return Entry(self._decoder.decode(text), stored_at, fresh_until)
         except (msgspec.DecodeError, zlib.error):
             return None  # of another version of this code
 

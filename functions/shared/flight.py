@@ -82,8 +82,8 @@ class Found(Generic[Shape]):
 class SingleFlight(Generic[Shape]):
     """Reads through `cache`.
 
-    A value is fresh for `fresh_seconds`, and serves as stale for as long as the cache keeps it. A refusal, such as that
-    of an unknown member, is remembered for `refused_seconds`.
+    A value is fresh for `fresh_seconds`, or as long as it says itself, and serves as stale for as long as the cache
+    keeps it. A refusal, such as that of an unknown member, is remembered for `refused_seconds`.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class SingleFlight(Generic[Shape]):
         try:
             value = fetch()
         except BundleError as error:
-            failure, seconds = _failure_of(error), self._remembered_seconds(error)
+            failure, seconds = failure_of(error), self._remembered_seconds(error)
             self._keep(deadline, lambda: self._cache.give_up(key, holder, failure, seconds, variant))
             return _instead(old, error)
         self._keep(deadline, lambda: self._cache.settle(key, holder, value, as_of, variant))
@@ -173,7 +173,7 @@ class SingleFlight(Generic[Shape]):
             raise StoreUnavailable("cache: no answer in time") from None
 
     def _is_fresh(self, entry: Entry[Shape]) -> bool:
-        return self._cache.clock() - entry.stored_at < self._fresh_seconds
+        return self._cache.clock() < max(entry.stored_at + self._fresh_seconds, entry.fresh_until)
 
     def _remembered_seconds(self, error: BundleError) -> float:
         return self._refused_seconds if isinstance(error, UpstreamRefused) else _FAILURE_SECONDS
@@ -186,7 +186,8 @@ def _instead(old: Entry[Shape] | None, error: BundleError) -> Found[Shape]:
     return Found(old.value, old.stored_at, cached=True, reason=error.code)
 
 
-def _failure_of(error: BundleError) -> Failure | None:
+def failure_of(error: BundleError) -> Failure | None:
+    """What others may be told in place of asking the vendor; None when it is trouble of our own."""
     if isinstance(error, UpstreamRefused):
         return Failure(error.code, error.upstream, error.vendor_code)
     if isinstance(error, UpstreamError) and error.code in _SHARED:

@@ -11,6 +11,9 @@ So in any second of the vendor's clock no more arrives than the rate and, if its
 one slot's tenth of it. Workers whose clocks differ by d use a slot's permits d apart: then the same holds for a second
 and d. Lambda keeps its clocks within milliseconds.
 
+Work that others must not wait for takes a part of the rate: of each slot no more than the part's share, counted beside
+the whole by the same update. So what is left of every slot is for the others.
+
 Permits are asked for up to three slots ahead, and no more than can be used, so that neither does work wait for the
 table nor do permits lapse that another worker could use.
 """
@@ -20,7 +23,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.aws import store
 
@@ -40,16 +43,28 @@ _KEEP_SECONDS = 3600
 class Rate:
     """One worker's part in the rate `name` of `per_second` calls (at least 1). `clock` gives epoch seconds.
 
+    Workers of `part`, unless that is empty, have `share_percent` of it among them, and at least one call a second.
+
     `due` and `take` are for one thread, which lets `reserve` run in others.
     """
 
     def __init__(
-        self, client: DynamoDBClient, table: str, name: str, per_second: int, clock: Callable[[], float] = time.time
+        self,
+        client: DynamoDBClient,
+        table: str,
+        name: str,
+        per_second: int,
+        clock: Callable[[], float] = time.time,
+        *,
+        part: str = "",
+        share_percent: int = 100,
     ) -> None:
         self._client = client
         self._table = table
         self._name = name
         self._per_second = per_second
+        self._part = part
+        self._part_per_second = share_of(per_second, share_percent) if part else per_second
         self._clock = clock
         self._lock = Lock()
         self._held: dict[int, int] = {}
@@ -106,28 +121,50 @@ class Rate:
             self._held[slot] = given
 
     def _given(self, slot: int, wanted: int) -> int:
-        left = self._permits(slot)
+        left, whole, parted = self._permits(slot), _permits(self._per_second, slot), "ADD used :permits"
+        condition = "(attribute_not_exists(used) OR used <= :most)"
+        names: Any = {}
+        if self._part:
+            parted += ", #part :permits"
+            condition += " AND (attribute_not_exists(#part) OR #part <= :part_most)"
+            names = {"ExpressionAttributeNames": {"#part": f"used by {self._part}"}}
         while (permits := min(wanted, left)) > 0:
+            most = {":most": {"N": str(whole - permits)}}
+            if self._part:
+                most[":part_most"] = {"N": str(self._permits(slot) - permits)}
             with store("rate"):
                 try:
                     self._client.update_item(
                         TableName=self._table,
                         Key={"id": {"S": f"rate#{self._name}#{slot}"}},
-                        UpdateExpression="SET expires_at = :expiry ADD used :permits",
-                        ConditionExpression="attribute_not_exists(used) OR used <= :most",
+                        UpdateExpression=f"SET expires_at = :expiry {parted}",
+                        ConditionExpression=condition,
                         ExpressionAttributeValues={
                             ":permits": {"N": str(permits)},
-                            ":most": {"N": str(self._permits(slot) - permits)},
                             ":expiry": {"N": str(int(self._clock()) + _KEEP_SECONDS)},
+                            **most,
                         },
+                        **names,
                         ReturnValuesOnConditionCheckFailure="ALL_OLD",
                     )
                     return permits
                 except self._client.exceptions.ConditionalCheckFailedException as error:
-                    used = int(error.response["Item"]["used"]["N"])  # type: ignore[typeddict-item]
-            left = self._permits(slot) - used
+                    found: Any = error.response["Item"]  # type: ignore[typeddict-item]
+            left = whole - int(found["used"]["N"])
+            if self._part:
+                left = min(left, self._permits(slot) - int(found.get(f"used by {self._part}", {"N": "0"})["N"]))
         return 0
 
     def _permits(self, slot: int) -> int:
-        """The slot's share of the rate: the shares of ten slots that begin with a full second make the rate."""
-        return (slot + 1) * self._per_second // SLOTS_A_SECOND - slot * self._per_second // SLOTS_A_SECOND
+        """What the slot has for us."""
+        return min(_permits(self._per_second, slot), _permits(self._part_per_second, slot))
+
+
+def share_of(per_second: int, percent: int) -> int:
+    """So many percent of a rate, at least one call a second."""
+    return max(1, per_second * percent // 100)
+
+
+def _permits(per_second: int, slot: int) -> int:
+    """The slot's share of a rate: the shares of ten slots that begin with a full second make the rate."""
+    return (slot + 1) * per_second // SLOTS_A_SECOND - slot * per_second // SLOTS_A_SECOND

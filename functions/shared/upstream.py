@@ -23,13 +23,17 @@ class Upstream:
 
     def read(self, ask: Callable[[], Result], deadline: Deadline) -> Result:
         """What `ask` returns, asked twice at most; raises an `UpstreamError`, or `DeadlineExceeded` when time is up."""
-        return self._recorded(deadline, lambda: hedged(lambda: self._asked(ask), REPEATABLE, deadline))
+        return self._recorded(deadline, lambda: hedged(lambda: self.once(ask), REPEATABLE, deadline))
 
     def write(self, ask: Callable[[], Result], deadline: Deadline) -> Result:
         """The same, asked once."""
-        return self._recorded(deadline, lambda: within(deadline, lambda: self._asked(ask)))
+        return self._recorded(deadline, lambda: within(deadline, lambda: self.once(ask)))
 
-    def _asked(self, ask: Callable[[], Result]) -> Result:
+    def once(self, ask: Callable[[], Result]) -> Result:
+        """Asks once, for a worker with a pace of its own, whose troubles are no reason for readers to rest.
+
+        Raises `UpstreamResting` or `UpstreamBusy` when the vendor is to be left alone now.
+        """
         self._breaker.check()
         with self._bulkhead.place():
             return ask()

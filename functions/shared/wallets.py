@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from shared.aws import store
 
@@ -14,6 +17,11 @@ if TYPE_CHECKING:
 def key_of(user_id: str) -> str:
     """The key of a member's wallet, all cultures together. No member can be told from it."""
     return "wallet#" + sha256(user_id.encode()).hexdigest()[:40]
+
+
+def vendor_variant(request: Mapping[str, Any]) -> str:
+    """The variant of SessionM's own answer to its own request; that of the short dialect is the culture alone."""
+    return "vendor " + sha256(msgspec.json.encode(request, order="sorted")).hexdigest()[:16]
 
 
 def evict(client: DynamoDBClient, table: str, user_id: str) -> None:

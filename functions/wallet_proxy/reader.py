@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Any, TypeVar
-
-import msgspec
 
 from clients.sessionm import GET_USER_OFFERS, Sessionm, refusal
 from clients.timeouts import timeouts_of
@@ -18,7 +15,7 @@ from shared.errors import AnswerTooLarge, BundleError
 from shared.flight import Found, SingleFlight
 from shared.observability import count, logger
 from shared.upstream import Upstream
-from shared.wallets import key_of
+from shared.wallets import key_of, vendor_variant
 from wallet_proxy.wallet import MAX_ANSWER_BYTES
 
 Kept = TypeVar("Kept")
@@ -56,7 +53,7 @@ class WalletReader:
                 raise AnswerTooLarge("SessionM Connect", "more than Braze takes; ask for fewer offers with take")
             return reply.content.decode()
 
-        variant = "vendor " + sha256(msgspec.json.encode(request, order="sorted")).hexdigest()[:16]
+        variant = vendor_variant(request)
         fetch = lambda: self._upstream.read(ask, deadline)  # noqa: E731
         return _read(self._answers, user_id, variant, fetch, deadline, use_cache)
 
