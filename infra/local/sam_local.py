@@ -86,7 +86,7 @@ def derived_template(environments: Mapping[str, Mapping[str, str]], aws_url: str
             }
             resources[logical_id] = {"Type": resource["Type"], "Properties": {**kept, **own}}
         elif logical_id == api:
-            resources[logical_id] = {"Type": resource["Type"], "Properties": {"Auth": unaliased(properties["Auth"])}}
+            resources[logical_id] = {"Type": resource["Type"], "Properties": {"Auth": adapted(properties["Auth"])}}
     settings = {key: document["Globals"]["Function"][key] for key in ("Runtime", "MemorySize", "Timeout")}
     derived = {
         "AWSTemplateFormatVersion": "2010-09-09",
@@ -99,6 +99,16 @@ def derived_template(environments: Mapping[str, Mapping[str, str]], aws_url: str
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(derived, indent=2, default=str), encoding="utf-8")
     return path
+
+
+def adapted(auth: Mapping[str, Any]) -> Any:
+    """An API's `Auth` in terms that `sam local` has; it remembers no decision, and knows no identity by address."""
+    own = unaliased(auth)
+    for authorizer in own["Authorizers"].values():
+        authorizer["Identity"]["Context"] = [
+            source for source in authorizer["Identity"]["Context"] if source != "identity.sourceIp"
+        ]
+    return own
 
 
 def unaliased(value: Any) -> Any:

@@ -67,6 +67,15 @@ def test_a_decision_is_remembered_for_the_credential_and_the_route_only(verdict:
     assert len(asked.events) == 4
 
 
+def test_a_decision_on_one_address_does_not_speak_for_another() -> None:
+    sources = (*AUTHORIZER.identity_sources, "$context.identity.sourceIp")
+    asked = Asked({"isAuthorized": True})
+    check = CallerCheck(Authorizer("Callers", "auth", sources, 300), asked)
+    for address in ("203.0.113.1", "203.0.113.2", "203.0.113.1"):
+        check.decide(HttpRequest("POST", "/wallet", [("authorization", "k")], source_ip=address), "Api", WALLET)
+    assert [event["identitySource"][-1] for event in asked.events] == ["203.0.113.1", "203.0.113.2"]
+
+
 def test_the_memory_can_be_switched_off_and_emptied() -> None:
     asked = Asked({"isAuthorized": True})
     forgetful = CallerCheck(AUTHORIZER, asked, ttl_seconds=0)

@@ -53,7 +53,11 @@ def test_every_route_of_both_apis_leads_to_a_function_and_only_two_are_open_to_a
         for route in api.routes:
             assert (route.authorizer is None) == (route.path in OPEN)
         (authorizer,) = api.authorizers.values()
-        assert authorizer.identity_sources == ("$request.header.Authorization", "$context.routeKey")
+        assert authorizer.identity_sources == (
+            "$request.header.Authorization",
+            "$context.routeKey",
+            "$context.identity.sourceIp",
+        )
         assert authorizer.ttl_seconds == 0
         assert api.rate_limit == 2000
         assert api.burst_limit == 4000
