@@ -15,7 +15,7 @@ CHECKED := functions infra tests
 # A file's tests share what they start, and many of them wait; the slow folders come first, so that no worker ends late.
 PYTEST = $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo run test check format bench build deploy requirements sam-demo clean environment npm-packages import redrive failures triggers resend schedule schedules unschedule \
+.PHONY: help demo run test check format bench build deploy destroy requirements sam-demo clean environment npm-packages import redrive failures triggers resend schedule schedules unschedule \
 	render lint-liquid
 
 help: ## print this list
@@ -86,15 +86,13 @@ bench: environment ## measure cold start, throughput and latency
 build: environment ## the artefact to deploy, in .aws-sam/build; ARCH=arm64 or x86_64
 	@$(PY) -m infra.build $(if $(ARCH),--arch $(ARCH))
 
-# The first deployment asks for the parameters and keeps the answers in samconfig.local.toml. Architecture is among them:
-# leave it at what was built, or start again with ARCH=x86_64.
-deploy: build ## build, then deploy with your AWS credentials; asks for the parameters the first time
-	@if grep -qs parameter_overrides samconfig.local.toml; then \
-	    .venv/bin/sam deploy --config-file samconfig.local.toml; \
-	else \
-	    cp samconfig.toml samconfig.local.toml && \
-	    .venv/bin/sam deploy --guided --config-file samconfig.local.toml $(if $(ARCH),--parameter-overrides Architecture=$(ARCH)); \
-	fi
+deploy: environment ## to AWS, asking what it must know the first time; ASK=yes asks again (docs/deploy.md)
+	@$(PY) -m infra.release.deploy prepare
+	@$(PY) -m infra.build $(if $(ARCH),--arch $(ARCH))
+	@$(PY) -m infra.release.deploy deploy
+
+destroy: environment ## take the stack down and keep its data; DATA=delete takes that as well
+	@$(PY) -m infra.release.destroy
 
 COMPILE = ../.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make requirements" $(if $(UPGRADE),--upgrade) requirements.in --output-file requirements.txt

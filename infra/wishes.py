@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from typing import Final
 
 _YES: Final = frozenset({"yes", "true", "1"})
+_NO: Final = frozenset({"no", "false", "0"})
 
 
 def said_yes(environment: Mapping[str, str], name: str) -> bool:
     return environment.get(name, "").lower() in _YES
+
+
+def said_no(environment: Mapping[str, str], name: str) -> bool:
+    return environment.get(name, "").lower() in _NO
 
 
 def tags_of(environment: Mapping[str, str]) -> list[str]:
