@@ -35,6 +35,7 @@ from shared.flight import Found
 from shared.health_guard import may_ask_for_retry
 from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import count, logger
+from shared.reads import count_if_out_of_time
 from shared.validation import convert
 
 _RETRY_AFTER = {"Retry-After": "5"}
@@ -151,10 +152,11 @@ def vendor_answer(
     first, last = span_of(options, clock())
     try:
         found = analytics.sizes_between(options.segment_id, first, last, deadline)
-    except UpstreamRefused as error:
-        return Answer(200, {"message": error.vendor_message or reason_of(error), "data": []})
     except BundleError as error:
-        return Answer(200, {"message": reason_of(error), "data": []})
+        _report(error)
+        in_brazes_words = error.vendor_message if isinstance(error, UpstreamRefused) else ""
+        return Answer(200, {"message": in_brazes_words or reason_of(error), "data": []})
+    _count(found)
     data = [{"time": point.time, "size": int(point.value)} for point in found.value.points]
     return Answer(200, {"message": "success", "data": data})
 
@@ -167,12 +169,23 @@ def _or_reason(
     try:
         found = read()
     except BundleError as error:
-        count("SeriesFailed")
-        logger.warning("series not had", code=error.code, detail=str(error))
+        _report(error)
         return answer(None, reason(error))
-    if found.cached:
-        count("SeriesCacheHits")
+    _count(found)
     return answer(found, "")
+
+
+def _count(found: Found[Series]) -> None:
+    count("SeriesCacheHits" if found.cached else "SeriesCacheMisses")
+    if found.stale:
+        count("SeriesStale")
+        count_if_out_of_time(found.reason)
+
+
+def _report(error: BundleError) -> None:
+    count("SeriesRefused" if isinstance(error, UpstreamRefused) else "SeriesFailed")
+    count_if_out_of_time(error.code)
+    logger.warning("series not had", code=error.code, detail=str(error))
 
 
 def _plain_reason(error: BundleError) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.aws import store
 from shared.errors import StoreUnavailable
-from shared.observability import logger
+from shared.observability import count, logger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -61,6 +61,8 @@ class Gate:
         with self._lock:
             news = [half for half in halves if until > self._until[half]]
             self._until |= dict.fromkeys(news, until)
+        if news:
+            count("GatesShut")
         for half in news:
             self._write(half, until)
 

@@ -44,6 +44,9 @@ _LONGEST_WAIT_SECONDS = 30.0
 
 _RETRY_AFTER_SECONDS = 5
 
+# What Braze counts as a failure of the host; more than 3,000 in sixty seconds, and it stops calling for a minute.
+_AGAINST_HEALTH = frozenset({408, 429, 502, 503, 504, 529})
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -124,6 +127,8 @@ def http_handler(routes: Mapping[str, Route]) -> Handler:
         except BundleError as error:
             code = error.code
             answer = error_answer(error)
+        if answer.status in _AGAINST_HEALTH:
+            observability.count("AnswersAgainstHealth")
         took_ms = (time.perf_counter() - started) * 1000
         observability.request(route, answer.status, code, took_ms, request_id)
         return _gateway_result(answer)

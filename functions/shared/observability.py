@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -35,6 +36,9 @@ _PRINTABLE = re.compile(r"[\x21-\x7e]{1,128}\Z")
 # were begun before. The variable is for a thread whose call concerns only some of it.
 _of_event = ""
 _of_call: ContextVar[str] = ContextVar("correlation_id", default="")
+
+# Threads count too, also those that a read has left behind.
+_adding = Lock()
 
 # The embedded metric format takes so many values of a metric in a line.
 _VALUES_A_LINE = 100
@@ -82,11 +86,21 @@ def correlation_id_of(headers: Mapping[str, str], request_id: str) -> str:
 
 def count(name: str, value: int = 1) -> None:
     """Adds `value` to the metric `name`, as in "TagsSent"."""
-    metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+    _add(name, MetricUnit.Count, value)
 
 
 def milliseconds(name: str, value: float) -> None:
-    metrics.add_metric(name=name, unit=MetricUnit.Milliseconds, value=value)
+    _add(name, MetricUnit.Milliseconds, value)
+
+
+def gauge(name: str, value: float) -> None:
+    """Says how much of something there is now, in the unit that the metric is named after."""
+    _add(name, MetricUnit.NoUnit, value)
+
+
+def _add(name: str, unit: MetricUnit, value: float) -> None:
+    with _adding:
+        metrics.add_metric(name=name, unit=unit, value=value)
 
 
 def note(**facts: str | int | bool) -> None:
@@ -112,8 +126,9 @@ def request(route: str, status: int, code: str, duration_ms: float, request_id: 
 def flush() -> None:
     """Writes what was counted since the last flush; nothing when nothing was."""
     upstream_calls.write()
-    if metrics.metric_set:
-        metrics.flush_metrics()
+    with _adding:
+        if metrics.metric_set:
+            metrics.flush_metrics()
 
 
 @dataclass(slots=True)
@@ -151,12 +166,9 @@ class UpstreamCalls:
             line.add_dimensions(upstream=upstream)
             line.add_metadata("message", "upstream calls")
             line.add_metadata("correlation_id", correlation_id())
-            for name, value in (
-                ("UpstreamCalls", calls.made),
-                ("UpstreamFailures", calls.failed),
-                ("UpstreamThrottles", calls.throttled),
-            ):
-                line.add_metric(name, MetricUnit.Count, value)
+            line.add_metric("UpstreamCalls", MetricUnit.Count, calls.made)
+            line.add_metric("UpstreamFailures", MetricUnit.Count, calls.failed)
+            line.add_metric("UpstreamThrottles", MetricUnit.Count, calls.throttled)
             # One value less than a line takes: at the last the metrics would go out by themselves.
             step = len(calls.durations_ms) // (_VALUES_A_LINE - 1) + 1
             for duration_ms in calls.durations_ms[::step]:

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from shared.aws import store
 from shared.errors import ConfigurationError, StoreUnavailable
+from shared.observability import gauge
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -116,6 +117,8 @@ class Secret(Generic[Shape]):
                     raise
                 raise ConfigurationError(f"the secret {self._secret_id} has no value; put one in") from None
         self._version, self._created_at = answer["VersionId"], answer["CreatedDate"].timestamp()
+        if self._stage == "AWSCURRENT":
+            gauge("SecretAgeDays", (time.time() - self._created_at) / 86_400)
         try:
             return self._decoder.decode(answer.get("SecretString", ""))
         except (msgspec.DecodeError, UnicodeError) as error:

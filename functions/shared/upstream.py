@@ -8,7 +8,8 @@ from typing import TypeVar
 from shared.breaker import Breaker
 from shared.bulkhead import Bulkhead
 from shared.deadline import Deadline, within
-from shared.errors import BundleError
+from shared.errors import BundleError, UpstreamBusy, UpstreamResting
+from shared.observability import count
 from shared.retries import REPEATABLE, hedged
 
 Result = TypeVar("Result")
@@ -43,6 +44,10 @@ class Upstream:
         try:
             result = call()
         except BundleError as error:
+            if isinstance(error, UpstreamResting):
+                count("CallsSpared")
+            elif isinstance(error, UpstreamBusy):
+                count("CallsTurnedAway")
             self._breaker.record(error, given_seconds)
             raise
         self._breaker.record(None, given_seconds)

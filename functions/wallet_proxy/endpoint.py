@@ -34,6 +34,7 @@ from shared.health_guard import WINDOW_SECONDS, may_ask_for_retry
 from shared.http import Answer, Handler, Request, http_handler
 from shared.ledger import Ledger
 from shared.observability import count, logger
+from shared.reads import count_if_out_of_time
 from shared.tally import Tally
 from shared.upstream import Upstream
 from shared.validation import convert
@@ -212,7 +213,8 @@ def _reason(error: BundleError) -> str:
 
 
 def _report(error: BundleError, reason: str) -> None:
-    count("WalletsFailed")
+    count("WalletsRefused" if isinstance(error, UpstreamRefused) else "WalletsFailed")
+    count_if_out_of_time(error.code)
     logger.warning("wallet failed", code=reason, detail=str(error))
 
 

@@ -14,6 +14,7 @@ from shared.deadline import Deadline
 from shared.errors import AnswerTooLarge, BundleError
 from shared.flight import Found, SingleFlight
 from shared.observability import count, logger
+from shared.reads import count_if_out_of_time
 from shared.upstream import Upstream
 from shared.wallets import key_of, vendor_variant
 from wallet_proxy.wallet import MAX_ANSWER_BYTES
@@ -91,8 +92,11 @@ def _read(
 ) -> Found[Kept]:
     if not use_cache:
         as_of = time.time()
+        count("WalletCacheMisses")
         return Found(fetch(), as_of, cached=False)
     found = flight.read(key_of(user_id), fetch, deadline, variant)
-    if found.cached:
-        count("WalletCacheHits")
+    count("WalletCacheHits" if found.cached else "WalletCacheMisses")
+    if found.stale:
+        count("WalletsStale")
+        count_if_out_of_time(found.reason)
     return found
