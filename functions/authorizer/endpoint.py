@@ -18,7 +18,7 @@ from authorizer.sources import comes_from
 from shared import aws
 from shared.config import Settings
 from shared.errors import ConfigurationError, StoreUnavailable
-from shared.observability import count, flush, logger
+from shared.observability import begin_request, count, flush, logger
 
 Authorizer = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
@@ -29,6 +29,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Authori
     roster = Roster(aws.secretsmanager_for_callers(), settings.text("CALLERS_SECRET_ID"), rotation_seconds, clock)
 
     def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        begin_request(event)
         route = event.get("routeKey", "")
         try:
             callers, previous = roster.lists()

@@ -20,7 +20,7 @@ from shared import aws
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.errors import BundleError, DeadlineExceeded
-from shared.observability import count, flush, logger
+from shared.observability import begin_batch, count, flush, logger
 
 EVERY = "*"
 
@@ -75,6 +75,7 @@ def build(settings: Settings) -> ScheduleHandler:
     configured = settings.names("SEGMENT_IDS")
 
     def handle(_event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        begin_batch(context)
         deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
         segment_ids = [segment_id for segment_id in dict.fromkeys(configured) if segment_id != EVERY]
         if EVERY in configured:

@@ -118,8 +118,7 @@ def http_handler(routes: Mapping[str, Route]) -> Handler:
         started = time.perf_counter()
         route = event["routeKey"]
         code = "ok"
-        request_id = event["requestContext"]["requestId"]
-        observability.begin(observability.correlation_id_of(event.get("headers") or {}, request_id))
+        observability.begin_request(event)
         try:
             if route not in routes:
                 raise NotFound("there is no such route", field="path", hint="See the API description for the routes.")
@@ -130,7 +129,7 @@ def http_handler(routes: Mapping[str, Route]) -> Handler:
         if answer.status in _AGAINST_HEALTH:
             observability.count("AnswersAgainstHealth")
         took_ms = (time.perf_counter() - started) * 1000
-        observability.request(route, answer.status, code, took_ms, request_id)
+        observability.request(route, answer.status, code, took_ms, event["requestContext"]["requestId"])
         return _gateway_result(answer)
 
     return handle

@@ -51,6 +51,12 @@ def begin(correlation_id: str) -> None:
     logger.set_correlation_id(correlation_id)
 
 
+def begin_request(event: Mapping[str, Any]) -> None:
+    """The same for an event of API Gateway: the caller's own id if it sent a well-formed one, else API Gateway's."""
+    given = (event.get("headers") or {}).get(CORRELATION_HEADER.lower(), "")
+    begin(given if _WELL_FORMED.match(given) else event.get("requestContext", {}).get("requestId", ""))
+
+
 def begin_batch(context: Any) -> None:
     """The same for what a queue or a schedule brings, under the id of the invocation (a Lambda context's)."""
     begin(getattr(context, "aws_request_id", ""))
@@ -76,12 +82,6 @@ def concerning(correlation_ids: Iterable[str]) -> Iterator[None]:
         yield
     finally:
         _of_call.reset(token)
-
-
-def correlation_id_of(headers: Mapping[str, str], request_id: str) -> str:
-    """The caller's own id for a request if it sent a well-formed one, else API Gateway's; `headers` in lower case."""
-    given = headers.get(CORRELATION_HEADER.lower(), "")
-    return given if _WELL_FORMED.match(given) else request_id
 
 
 def count(name: str, value: int = 1) -> None:
