@@ -258,8 +258,13 @@ def in_brazes_words(reply: Reply) -> bool:
 
 
 def _refusal(upstream: str, reply: Reply) -> UpstreamError:
-    """A 4xx in Braze's own words. One without is not Braze's: a wrong host, or something in front of it."""
+    """A 4xx in Braze's own words. One without is not Braze's: a wrong host, or something in front of it.
+
+    Only what is too large is too large whoever says so.
+    """
     if not in_brazes_words(reply):
+        if reply.status == 413:
+            return UpstreamRefused(upstream, "status_413")
         return UpstreamUnavailable(upstream, f"status {reply.status}, but not in Braze's words")
     return UpstreamRefused(upstream, f"status_{reply.status}", _words(reply.json(upstream)))
 

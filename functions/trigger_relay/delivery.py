@@ -131,6 +131,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> SqsHand
         Gate(dynamodb, cache_table, "braze", clock),
         Gate(dynamodb, cache_table, "braze-broadcasts", clock),
         Broadcasts(dynamodb, cache_table, clock),
+        frozenset(settings.names("BROADCAST_ALLOWED_IDS")),
     )
     threads = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="target")
 

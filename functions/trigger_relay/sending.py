@@ -7,7 +7,7 @@ not have done is `unknown`, and kept with its payload for an operator.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from clients.braze import Braze, Dispatch, Quota
@@ -30,6 +30,7 @@ from shared.queues import body_of
 from shared.retries import ONLY_IF_NOT_DONE, repeated
 from trigger_relay.broadcasts import Broadcasts
 from trigger_relay.calls import Call
+from trigger_relay.refusals import About, about
 from trigger_relay.triggers import Send, again
 
 _TIMEOUTS = Timeouts(connect_seconds=3, read_seconds=15)
@@ -42,20 +43,6 @@ URGENT_SHARE = 0.05
 
 # A 429 that does not say for how long.
 _UNSAID_WAIT_SECONDS = 60.0
-
-# Words with which Braze refuses the campaign or Canvas and not somebody in the call: halving it would find nobody.
-# Source: Braze's page on errors and responses.
-_ABOUT_THE_TARGET = (
-    "invalid campaign id",
-    "invalid canvas id",
-    "message variant",
-    "mismatched message type",
-    "no message to send",
-    "campaign_id",
-    "canvas_id",
-)
-# A SessionM campaign id is one of a member's properties, and may be what Braze complains of.
-_ABOUT_A_RECIPIENT = ("recipient", "trigger_properties", "context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +66,7 @@ class Courier:
     gate: Gate
     broadcast_gate: Gate
     broadcasts: Broadcasts
+    broadcast_allowed: Container[str]
     sleep: Callable[[float], None] = time.sleep
 
     def deliver(self, call: Call, deadline: Deadline, *, urgent: bool) -> Results:
@@ -105,7 +93,7 @@ class Courier:
 
     def _stand_in_line(self, call: Call, urgent: bool) -> None:
         wait = self.gate.wait_seconds(urgent)
-        if call.is_broadcast:
+        if call.is_broadcast and call.target_id in self.broadcast_allowed:
             wait = max(wait, self.broadcast_gate.wait_seconds(urgent))
             wait = wait or self.broadcasts.take(call.target_id)
         if wait:
@@ -115,7 +103,9 @@ class Courier:
         """Makes a call whose every send is claimed, and settles or releases each."""
         try:
             outcomes = self._outcomes(call, deadline)
-        except UpstreamRefused as refused:  # by its words, for somebody in the call
+        except UpstreamRefused as refused:
+            if about(refused) is About.CALLER:
+                return self._released(call, refused)
             first, second = call.halves()
             logger.info(
                 "call halved",
@@ -125,10 +115,10 @@ class Courier:
                 correlation_ids=call.correlation_ids,
             )
             results = self._made(first, kept, deadline)
-            throttled = next((each for each in results.values() if isinstance(each, UpstreamThrottled)), None)
-            if throttled is None and not deadline.passed():
+            stopped = next((each for each in results.values() if isinstance(each, BundleError)), None)
+            if stopped is None and not deadline.passed():
                 return results | self._made(second, kept, deadline)
-            return results | self._released(second, throttled or DeadlineExceeded("the worker's time is up"))
+            return results | self._released(second, stopped or DeadlineExceeded("the worker's time is up"))
         except BundleError as error:
             return self._released(call, error)
         try:
@@ -142,9 +132,12 @@ class Courier:
     def _outcomes(self, call: Call, deadline: Deadline) -> dict[str, Outcome]:
         """What became of each send.
 
-        Raises `UpstreamRefused` when the call is to be halved, and other errors when nothing was done.
+        Raises `UpstreamRefused` when the call is to be halved or to wait, and other errors when nothing was done.
         """
         ids = [send.id for send in call.sends]
+        if call.is_broadcast and call.target_id not in self.broadcast_allowed:
+            # It was taken off the list since, or the message came into the queue by another way.
+            return dict.fromkeys(ids, _not_allowed(call))
         try:
             with concerning(call.correlation_ids):
                 dispatch = repeated(
@@ -155,7 +148,7 @@ class Courier:
             unknown = Outcome(State.UNKNOWN, error.code, "Braze may or may not have sent this message")
             return dict.fromkeys(ids, unknown)
         except UpstreamRefused as error:
-            if len(call.sends) > 1 and _is_about_a_recipient(error):
+            if about(error) is About.CALLER or (len(call.sends) > 1 and about(error) is About.CONTENT):
                 raise
             _tell_of("call refused", call, error)
             return dict.fromkeys(ids, Outcome(State.FAILED, error.vendor_code, error.vendor_message))
@@ -217,11 +210,9 @@ def _outcome(dispatch: Dispatch, position: int) -> Outcome:
     return Outcome(State.SENT, detail=detail, dispatch_id=dispatch.dispatch_id, notice=dispatch.notice)
 
 
-def _is_about_a_recipient(refused: UpstreamRefused) -> bool:
-    words = refused.vendor_message.lower()
-    if refused.vendor_code != "status_400":
-        return False
-    return any(known in words for known in _ABOUT_A_RECIPIENT) or not any(known in words for known in _ABOUT_THE_TARGET)
+def _not_allowed(call: Call) -> Outcome:
+    logger.warning("broadcast not allowed", kind=call.kind, target_id=call.target_id, trigger_ids=[call.sends[0].id])
+    return Outcome(State.FAILED, "broadcast_not_allowed", "its id is not in the parameter BroadcastAllowedIds")
 
 
 def _payloads(call: Call) -> Payloads:

@@ -31,6 +31,7 @@ from shared.observability import concerning, logger
 from shared.outcomes import Outcome, State
 from shared.queues import body_of as message_of
 from shared.retries import ONLY_IF_NOT_DONE, repeated
+from trigger_relay.refusals import About, about
 from trigger_relay.sending import Repeated
 from trigger_relay.track import Track
 
@@ -107,13 +108,15 @@ class TrackCourier:
         """Makes a call whose every track is claimed, and settles or releases each."""
         try:
             outcomes = self._outcomes(tracks, deadline)
-        except UpstreamRefused:  # of one of several
+        except UpstreamRefused as refused:
+            if about(refused) is About.CALLER:
+                return self._released(tracks, refused)
             middle = len(tracks) // 2
             results = self._made(tracks[:middle], kept, deadline)
-            throttled = next((each for each in results.values() if isinstance(each, UpstreamThrottled)), None)
-            if throttled is None and not deadline.passed():
+            stopped = next((each for each in results.values() if isinstance(each, BundleError)), None)
+            if stopped is None and not deadline.passed():
                 return results | self._made(tracks[middle:], kept, deadline)
-            return results | self._released(tracks[middle:], throttled or DeadlineExceeded("the worker's time is up"))
+            return results | self._released(tracks[middle:], stopped or DeadlineExceeded("the worker's time is up"))
         except BundleError as error:
             return self._released(tracks, error)
         try:
@@ -127,7 +130,7 @@ class TrackCourier:
     def _outcomes(self, tracks: Sequence[Track], deadline: Deadline) -> dict[str, Outcome]:
         """What became of each track.
 
-        Raises `UpstreamRefused` when the call is to be halved, and other errors when nothing was done.
+        Raises `UpstreamRefused` when the call is to be halved or to wait, and other errors when nothing was done.
         """
         body = body_of(tracks)
         try:
@@ -138,7 +141,7 @@ class TrackCourier:
             unknown = Outcome(State.UNKNOWN, error.code, "Braze may or may not have stored this event")
             return dict.fromkeys((track.id for track in tracks), unknown)
         except UpstreamRefused as error:
-            if len(tracks) > 1:
+            if len(tracks) > 1 or about(error) is About.CALLER:
                 raise
             _tell_of("call refused", tracks, error)
             return {tracks[0].id: Outcome(State.FAILED, error.vendor_code, error.vendor_message)}

@@ -57,7 +57,7 @@ def clock() -> Clock:
 
 
 def built(aws: Aws, url: str, clock: Callable[[], float] = time.time) -> Invoked:
-    return build(aws.settings(BRAZE_REST_URL=url), clock)
+    return build(aws.settings(BRAZE_REST_URL=url, BROADCAST_ALLOWED_IDS="campaign-1"), clock)
 
 
 @pytest.fixture
@@ -242,6 +242,43 @@ def test_a_campaign_braze_does_not_know_is_refused_once_for_all(
 
     assert set(states(aws).values()) == {"failed"}
     assert len(braze.requests()) == 1
+
+
+CULPRIT = "member-3"
+
+# The answer to a call that holds the culprit, and what then becomes of it and of the others.
+ANSWERS: list[tuple[int, Any, str, str]] = [
+    (400, {"message": "Bad Request"}, "failed", "sent"),
+    (400, {"message": "recipients[2] is not valid"}, "failed", "sent"),
+    (400, {"message": "Error while parsing request body. Please check your syntax."}, "failed", "sent"),
+    (413, {"message": "Payload too large"}, "failed", "sent"),
+    (413, "<html>too large</html>", "failed", "sent"),
+    (422, {"message": "Unprocessable"}, "failed", "sent"),
+    (201, {"message": "Max Input Length Exceeded", "errors": []}, "failed", "sent"),
+    (400, {"message": "Invalid Campaign ID"}, "failed", "failed"),
+    (400, {"message": "Message Variant Unspecified"}, "failed", "failed"),
+    (201, {"message": "The campaign is archived"}, "failed", "failed"),
+    *((status, {"message": "no"}, "queued", "queued") for status in (401, 403, 404, 405, 409, 410, 415, 429, 500, 503)),
+    *((status, "<html>no</html>", "queued", "queued") for status in (301, 400, 401, 404, 415, 422)),
+    *((status, {"message": "no"}, "unknown", "unknown") for status in (408, 502, 504)),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "culprit", "others"), ANSWERS, ids=[f"{each[0]} {str(each[1])[:40]}" for each in ANSWERS]
+)
+def test_only_what_is_about_one_of_many_is_halved_and_what_is_about_us_loses_nothing(
+    aws: Aws, braze: BrazeSimulator, status: int, answer: Any, culprit: str, others: str
+) -> None:
+    braze.faults.add("POST *", Status(status, answer), holding=CULPRIT)
+
+    staying = run(built(aws, braze.url), *(body(number) for number in range(1, 9)))
+
+    assert states(aws) == {f"trg-{number}": culprit if number == 3 else others for number in range(1, 9)}
+    assert staying == ([f"message-{number}" for number in range(1, 9)] if others == "queued" else [])
+    assert len(braze.sends) == (7 if others == "sent" else 0)
+    if others != "sent":
+        assert len(braze.requests()) <= 2, "not halved; at most repeated"
 
 
 def test_a_complaint_about_one_members_property_fails_nobody_else(

@@ -228,7 +228,7 @@ def test_without_a_clear_answer_a_track_is_unknown_and_not_sent_again(
     assert len(braze.requests()) == 1
 
 
-@pytest.mark.parametrize("status", [401, 403, 500, 503])
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 415, 500, 503])
 def test_what_was_not_done_stays_in_the_queue(aws: Aws, handle: Invoked, braze: BrazeSimulator, status: int) -> None:
     braze.faults.add("POST *", Status(status, {"message": "no"}))
     assert run(handle, text(track(1)), text(track(2))) == ["message-0", "message-1"]

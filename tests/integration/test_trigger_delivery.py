@@ -47,7 +47,7 @@ def body(sent: Trigger) -> str:
 
 @pytest.fixture
 def handle(aws: Aws, braze: BrazeSimulator) -> Invoked:
-    return build(aws.settings(BRAZE_REST_URL=braze.url))
+    return build(aws.settings(BRAZE_REST_URL=braze.url, BROADCAST_ALLOWED_IDS="campaign-1"))
 
 
 def run(handle: Invoked, *bodies: str, remaining_ms: int = 120_000) -> list[str]:
@@ -92,6 +92,32 @@ def test_a_broadcast_is_sent_as_one(handle: Invoked, braze: BrazeSimulator) -> N
     assert [sent.recipient_type for sent in braze.sends] == ["broadcast"]
 
 
+@pytest.mark.parametrize("target_id", ["campaign-2", "canvas-1"])
+def test_a_broadcast_that_is_not_allowed_any_longer_fails_with_a_reason_and_takes_no_place(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator, target_id: str
+) -> None:
+    kind = target_id.partition("-")[0]
+    queued = [body(trigger(target_id, kind, f"trg-{number}", broadcast=True, to=None)) for number in range(1, 12)]
+    allowed = body(trigger(trigger_id="trg-12", broadcast=True, to=None))
+
+    assert run(handle, *queued, allowed) == []
+
+    assert [request.json()["campaign_id"] for request in braze.requests()] == ["campaign-1"]
+    assert entry(aws) == {
+        "state": "failed",
+        "reason": "broadcast_not_allowed",
+        "detail": "its id is not in the parameter BroadcastAllowedIds",
+    }
+    assert [item["id"] for item in aws.items("cache") if target_id in item["id"]] == [], "it counts for no minute"
+
+
+def test_members_of_a_campaign_that_may_not_be_broadcast_get_their_messages(
+    handle: Invoked, braze: BrazeSimulator
+) -> None:
+    assert run(handle, body(trigger("canvas-1", "canvas"))) == []
+    assert len(braze.sends) == 1
+
+
 def test_a_trigger_delivered_twice_is_sent_once(handle: Invoked, braze: BrazeSimulator) -> None:
     assert run(handle, body(trigger()), body(trigger())) == []
     assert run(handle, body(trigger())) == []
@@ -128,8 +154,9 @@ def test_what_braze_skipped_is_counted_in_the_outcome(aws: Aws, handle: Invoked,
     [
         (400, {"message": "Invalid Campaign ID"}, "status_400", "Invalid Campaign ID"),
         (400, {"message": "No Recipients", "errors": []}, "status_400", "No Recipients"),
-        (404, {"message": "Invalid URL"}, "status_404", "Invalid URL"),
+        (422, {"message": "Unprocessable"}, "status_422", "Unprocessable"),
         (413, {"message": "x" * 500}, "status_413", "x" * 200),
+        (413, "<html>Request Entity Too Large</html>", "status_413", None),
         (201, {"message": "The campaign is archived"}, "no_success", "The campaign is archived"),
     ],
 )

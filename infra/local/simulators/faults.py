@@ -177,13 +177,15 @@ KINDS: dict[str, type[Fault]] = {kind_of(cls): cls for cls in _CLASSES}
 class FaultRule:
     """A fault on a route.
 
-    `times`: how many more requests it hits, None for all. `share`: the chance, 0 to 1, per request.
+    `times`: how many more requests it hits, None for all. `share`: the chance, 0 to 1, per request. `holding`: only
+    requests whose body holds this text, so that one member of many can be the trouble.
     """
 
     route: str
     fault: Fault
     times: int | None = None
     share: float = 1.0
+    holding: str = ""
 
     def __post_init__(self) -> None:
         if " " not in str(self.route):
@@ -191,15 +193,18 @@ class FaultRule:
         if self.times is not None and (not _is_whole(self.times) or self.times < 1):
             raise ValueError(f"times must be a whole number, one or more, not {self.times!r}")
         _check_share(self.share)
+        if not isinstance(self.holding, str):
+            raise ValueError(f"holding must be text, not {self.holding!r}")
 
     def to_json(self) -> dict[str, Json]:
-        """One flat object: `{"route", "kind", <the fault's own fields>, "times", "share"}`."""
+        """One flat object: `{"route", "kind", <the fault's own fields>, "times", "share", "holding"}`."""
         return {
             "route": self.route,
             "kind": kind_of(self.fault),
             **asdict(self.fault),
             "times": self.times,
             "share": self.share,
+            "holding": self.holding,
         }
 
     @classmethod
@@ -213,6 +218,7 @@ class FaultRule:
         rest = dict(data)
         route, kind = rest.pop("route", None), rest.pop("kind", None)
         times, share = rest.pop("times", None), rest.pop("share", 1.0)
+        holding = rest.pop("holding", "")
         fault_class = KINDS.get(kind) if isinstance(kind, str) else None
         if fault_class is None:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
@@ -223,7 +229,7 @@ class FaultRule:
             fault = fault_class(**rest)
         except TypeError as error:
             raise ValueError(f"{kind}: {error}") from error
-        return cls(route, fault, times, share)
+        return cls(route, fault, times, share, holding)
 
 
 @dataclass
@@ -237,9 +243,9 @@ class FaultBook:
         self._rng = random.Random(self.seed)
         self._lock = threading.Lock()
 
-    def add(self, route: str, fault: Fault, *, times: int | None = None, share: float = 1.0) -> None:
+    def add(self, route: str, fault: Fault, *, times: int | None = None, share: float = 1.0, holding: str = "") -> None:
         """Put a rule behind those in force, e.g. `add("POST /offers/*", Slow(3.0), times=2)`. Raises ValueError."""
-        rule = FaultRule(route, fault, times, share)
+        rule = FaultRule(route, fault, times, share, holding)
         with self._lock:
             self._rules.append(rule)
 
@@ -253,13 +259,13 @@ class FaultBook:
     def rules(self) -> list[FaultRule]:
         """Copies of the rules in force; `times` is what is left of it."""
         with self._lock:
-            return [FaultRule(r.route, r.fault, r.times, r.share) for r in self._rules]
+            return [FaultRule(r.route, r.fault, r.times, r.share, r.holding) for r in self._rules]
 
-    def draw(self, route: str) -> Fault | None:
+    def draw(self, route: str, body: bytes = b"") -> Fault | None:
         """The fault for this request, `METHOD /path`, or None. A rule used up disappears."""
         with self._lock:
             for rule in self._rules:
-                if not fnmatchcase(route, rule.route):
+                if not fnmatchcase(route, rule.route) or rule.holding.encode() not in body:
                     continue
                 if rule.share < 1 and self._rng.random() >= rule.share:
                     continue

@@ -186,7 +186,7 @@ class Simulator:
         with self._recorded_lock:
             self._recorded.append(record)
         found = self._router.find(call)
-        fault = self.faults.draw(call.route)
+        fault = self.faults.draw(call.route, call.body)
         if fault is None or fault.applies_effect:
             with self.lock:
                 try:

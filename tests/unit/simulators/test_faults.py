@@ -216,6 +216,14 @@ def test_the_first_rule_that_matches_decides(sessionm: SessionmSimulator) -> Non
     assert [tag(sessionm).status_code for _ in range(2)] == [500, 503]
 
 
+def test_a_rule_may_be_for_bodies_that_hold_a_text_alone() -> None:
+    book = FaultBook()
+    book.add("POST *", Status(400), times=1, holding="member-3")
+
+    drawn = [book.draw("POST /x", body) for body in (b"", b"member-2", b'["member-3"]', b"member-3")]
+    assert drawn == [None, None, Status(400), None]
+
+
 def test_a_share_hits_about_so_many_and_the_same_ones_for_the_same_seed() -> None:
     def hits(seed: int) -> list[bool]:
         book = FaultBook(seed)
@@ -244,7 +252,7 @@ def test_every_kind_survives_the_way_through_json() -> None:
     ]
     assert {type(fault) for fault in made} == set(KINDS.values())
     for fault in made:
-        rule = FaultRule("POST /x*", fault, times=2, share=0.5)
+        rule = FaultRule("POST /x*", fault, times=2, share=0.5, holding="member-3")
         assert FaultRule.from_json(rule.to_json()) == rule
 
 
@@ -267,6 +275,7 @@ def test_every_kind_survives_the_way_through_json() -> None:
         {"route": "POST /x", "kind": "reset", "times": True},
         {"route": "POST /x", "kind": "reset", "share": 1.1},
         {"route": "POST /x", "kind": "reset", "share": None},
+        {"route": "POST /x", "kind": "reset", "holding": None},
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(broken: object) -> None:
