@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.errors import StoreUnavailable
 from shared.light_dynamodb import LightDynamoDB
+from shared.light_secretsmanager import LightSecretsManager
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -30,9 +31,6 @@ _READ_CONFIG = _CONFIG.merge(
     Config(connect_timeout=0.25, read_timeout=0.5, retries={"mode": "standard", "total_max_attempts": 1})
 )
 
-# Every request waits for the caller check, and API Gateway for ten seconds: two versions of a secret, two tries each.
-_CALLER_CONFIG = _CONFIG.merge(Config(connect_timeout=0.25, read_timeout=0.5))
-
 # A worker keeps up to 256 rows in flight, each of which may claim and settle a ledger entry.
 _WIDE_CONFIG = _CONFIG.merge(Config(max_pool_connections=256))
 
@@ -49,11 +47,18 @@ _SIGNING_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing
 
 
 def secretsmanager() -> SecretsManagerClient:
-    return boto3.client("secretsmanager", config=_CONFIG)
+    return _secretsmanager(connect_seconds=0.5, read_seconds=1.0)
 
 
 def secretsmanager_for_callers() -> SecretsManagerClient:
-    return boto3.client("secretsmanager", config=_CALLER_CONFIG)
+    """Every request waits for the caller check, and API Gateway for ten seconds: two versions, two tries each."""
+    return _secretsmanager(connect_seconds=0.25, read_seconds=0.5)
+
+
+def _secretsmanager(connect_seconds: float, read_seconds: float) -> SecretsManagerClient:
+    url = _url_of("SECRETS_MANAGER")
+    light = LightSecretsManager(_session(), url, connect_seconds=connect_seconds, read_seconds=read_seconds)
+    return cast("SecretsManagerClient", light)
 
 
 def sqs() -> SQSClient:
@@ -69,9 +74,13 @@ def dynamodb_for_transactions() -> DynamoDBClient:
 
 
 def dynamodb_for_reads() -> DynamoDBClient:
-    url = os.environ.get("AWS_ENDPOINT_URL_DYNAMODB") or os.environ.get("AWS_ENDPOINT_URL", "")
-    light = LightDynamoDB(_session(), url, lambda: boto3.client("dynamodb", config=_READ_CONFIG))
+    light = LightDynamoDB(_session(), _url_of("DYNAMODB"), lambda: boto3.client("dynamodb", config=_READ_CONFIG))
     return cast("DynamoDBClient", light)
+
+
+def _url_of(service: str) -> str:
+    """The address to use instead of AWS's own, as boto3 is told it; empty when there is none."""
+    return os.environ.get(f"AWS_ENDPOINT_URL_{service}") or os.environ.get("AWS_ENDPOINT_URL", "")
 
 
 def _session() -> boto3.Session:

@@ -1,10 +1,4 @@
-"""DynamoDB for reads that somebody waits for: the same calls as boto3's client, at a third of the processor time.
-
-boto3 takes 1.1 ms of a processor for a call, mostly to check and to spell parameters by a model of the service; signing
-and sending take 0.3. A wallet that is fetched makes three. To read the model is also a good part of a cold start. No
-retries, no paging, no checks; failures are raised as boto3's errors, and what is not here is left to its client, which
-is then made.
-"""
+"""DynamoDB for reads that somebody waits for: the same calls as boto3's client, and few of them."""
 
 from __future__ import annotations
 
@@ -13,11 +7,10 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import urllib3
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError
+
+from shared.light_aws import LightService
 
 if TYPE_CHECKING:
     from boto3 import Session
@@ -37,20 +30,20 @@ class Exceptions:
 
 
 class LightDynamoDB:
-    """Stands in for boto3's DynamoDB client, which `open_client` makes.
+    """Stands in for boto3's DynamoDB client, which `open_client` makes for whatever is not here.
 
-    `url` is another address than AWS's own; empty for AWS's.
+    One try, for a read goes on without its table. `url` is another address than AWS's own; empty for AWS's.
     """
 
     exceptions = Exceptions
 
     def __init__(self, session: Session, url: str, open_client: Callable[[], DynamoDBClient]) -> None:
-        self._region = session.region_name
-        suffix = "amazonaws.com.cn" if self._region.startswith("cn-") else "amazonaws.com"
-        self.url = url or f"https://dynamodb.{self._region}.{suffix}"
-        self._credentials: Any = session.get_credentials()
+        self._service = LightService(session, "dynamodb", "DynamoDB_20120810", "1.0", url, _TIMEOUT, tries=1)
         self._open_client = open_client
-        self._pool = urllib3.connection_from_url(self.url, maxsize=8, retries=False, timeout=_TIMEOUT)
+
+    @property
+    def url(self) -> str:
+        return self._service.url
 
     def get_item(self, **request: Any) -> Any:
         return self._call("GetItem", request)
@@ -75,26 +68,17 @@ class LightDynamoDB:
         return self._open_client()
 
     def _call(self, operation: str, request: dict[str, Any]) -> Any:
-        signed = AWSRequest(
-            "POST",
-            f"{self.url}/",
-            {"X-Amz-Target": f"DynamoDB_20120810.{operation}", "Content-Type": "application/x-amz-json-1.0"},
-            msgspec.json.encode(request),
-        )
-        SigV4Auth(self._credentials, "dynamodb", self._region).add_auth(signed)
         try:
-            reply = self._pool.urlopen("POST", "/", signed.body, dict(signed.headers))
-            answer = msgspec.json.decode(reply.data) if reply.data else {}
-        except (urllib3.exceptions.HTTPError, msgspec.DecodeError) as error:
-            raise EndpointConnectionError(endpoint_url=self.url) from error
+            answer = self._service.call(operation, request)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != ConditionalCheckFailedException.__name__:
+                raise
+            refused: Any = error.response
+            _read_bytes(refused.get("Item") or {})
+            raise ConditionalCheckFailedException(refused, operation) from None
         for item in (answer.get("Item"), answer.get("Attributes")):
             _read_bytes(item or {})
-        if reply.status == 200:
-            return answer
-        code = str(answer.get("__type", reply.status)).rpartition("#")[2]
-        kind = ConditionalCheckFailedException if code == "ConditionalCheckFailedException" else ClientError
-        details: Any = {"Error": {"Code": code, "Message": ""}, **answer}
-        raise kind(details, operation)
+        return answer
 
 
 def _read_bytes(item: dict[str, Any]) -> None:
