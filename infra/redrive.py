@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 QUEUES: Final[Mapping[str, tuple[str, str]]] = {
     "tag": ("TagQueue", "TagDeadLetterQueue"),
     "bulk-tag": ("BulkTagQueue", "BulkTagDeadLetterQueue"),
+    "prefetch": ("PrefetchQueue", "PrefetchDeadLetterQueue"),
     "import": ("ImportQueue", "ImportDeadLetterQueue"),
     "trigger": ("TriggerQueue", "TriggerDeadLetterQueue"),
     "urgent-trigger": ("UrgentTriggerQueue", "UrgentTriggerDeadLetterQueue"),

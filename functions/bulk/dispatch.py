@@ -89,7 +89,7 @@ class Sending(Protocol[CallT]):
         ...
 
     def calls_of(self, settling: Settling) -> Sequence[CallT]:
-        """The calls for all rows without a verdict; rows that need none are settled here. Raises nothing."""
+        """The calls for all rows without a verdict; rows that need none are settled here."""
         ...
 
     def one_by_one(self, parcel: Parcel, call: CallT) -> Iterable[CallT]:
@@ -166,7 +166,11 @@ class Dispatch(Generic[CallT]):
     def run(self, loads: Sequence[Load]) -> None:
         """Returns once nothing is under way any more; raises nothing that a vendor or a store can cause."""
         for load in loads:
-            calls = self._sender.calls_of(load.settling)
+            try:
+                calls = self._sender.calls_of(load.settling)
+            except BundleError as error:
+                load.fail(error)
+                continue
             load.open_calls = len(calls)
             self._waiting.extend((load, call) for call in calls)
             settled = load.settling.outcomes.values()

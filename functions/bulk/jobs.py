@@ -114,6 +114,33 @@ class Export(msgspec.Struct, frozen=True, omit_defaults=True):
     previous_import_id: str = ""
 
 
+class Prefetch(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Wallets to be fetched, in place of tags to be sent: which of a member's there can be, and for how long.
+
+    `culture` is SessionM's. `vendor` is the rest of the request in SessionM's own dialect; without it the wallet is the
+    short dialect's. With `refresh` a wallet is fetched although there is one that is fresh for long enough.
+    """
+
+    culture: str
+    fresh_seconds: int
+    refresh: bool = False
+    vendor: VendorRequest | None = None
+    members_expected: int | None = None
+
+    @property
+    def good_seconds(self) -> int:
+        """A wallet that stays fresh for so long is left as it is: a prefetch made again goes on where one ended."""
+        return self.fresh_seconds // 2
+
+
+class VendorRequest(msgspec.Struct, frozen=True):
+    """What can differ in SessionM's `get_user_offers` beside member and culture."""
+
+    skip: int
+    take: int
+    include_pending_extended_data: bool
+
+
 class ReadBack(msgspec.Struct, frozen=True):
     """A sample of sent rows, looked up at SessionM afterwards. `unreadable` could not be asked for."""
 
@@ -136,6 +163,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: Source | None = None
     reading: Reading = Reading()
     export: Export | None = None
+    prefetch: Prefetch | None = None
     reason_code: str = ""
     reason: str = ""
     started_at: float = 0.0

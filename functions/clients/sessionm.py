@@ -15,8 +15,15 @@ from msgspec import Meta
 
 from clients.credentials import Credentials, Token, noting_a_401, with_fresh_credentials
 from clients.transport import Reply, Timeouts, Transport, path_of, raise_for_status
-from clients.vocabulary import Member
-from shared.errors import UpstreamError, UpstreamGarbled, UpstreamRefused, UpstreamUnauthorized, UpstreamUnavailable
+from clients.vocabulary import MAX_ANSWER_BYTES, Member
+from shared.errors import (
+    AnswerTooLarge,
+    UpstreamError,
+    UpstreamGarbled,
+    UpstreamRefused,
+    UpstreamUnauthorized,
+    UpstreamUnavailable,
+)
 
 GET_USER_OFFERS = "/offers/api/2.0/offers/get_user_offers"
 
@@ -116,6 +123,23 @@ class Sessionm:
         if not isinstance(payload, dict):
             raise UpstreamGarbled(self._connect.upstream, "the answer has no payload object")
         return payload
+
+    def ready(self) -> None:
+        """Has the credentials at hand: a call made now asks SessionM at once, and waits for no other."""
+        self._credentials.current()
+
+    def user_offers_answer(self, request: dict[str, Any], timeouts: Timeouts, *, once: bool = False) -> str:
+        """SessionM's own answer to its own request, when it is one that Braze will let a template see.
+
+        Else it is `AnswerTooLarge`. `once` is as in `connect`.
+        """
+        upstream = self._connect.upstream
+        reply = self.connect(GET_USER_OFFERS, request, timeouts, once=once)
+        raise_for_status(upstream, reply, refusal)
+        reply.json(upstream)
+        if len(reply.content) > MAX_ANSWER_BYTES:
+            raise AnswerTooLarge(upstream, "more than Braze takes; ask for fewer offers with take")
+        return reply.content.decode()
 
     def connect(self, path: str, request: dict[str, Any], timeouts: Timeouts, *, once: bool = False) -> Reply:
         """Any Connect operation, with our retailer id in the body, and SessionM's own answer whatever its status.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -62,16 +62,22 @@ class Failure(msgspec.Struct, frozen=True):
 class Seen(Generic[Shape]):
     """What the table holds under a key: a value, a failure that still counts, and whether somebody is asking now.
 
-    `mark` tells one state of the value from another, for `lease`; `failed_until` and `holder` belong to the failure and
-    the lease.
+    `mark` tells one state of the value from another, for `lease`; `holder` has, or had, the lease.
     """
 
     entry: Entry[Shape] | None = None
     failure: Failure | None = None
     leased: bool = False
     mark: str = ""
-    failed_until: float = 0.0
     holder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was fetched ahead under a key: a value that is fresh until then, or a failure that counts until then."""
+
+    until: float
+    failure: Failure | None = None
 
 
 class TooLargeToKeep(StoreUnavailable):
@@ -111,12 +117,22 @@ class Cache(Generic[Shape]):
             found = self._client.get_item(TableName=self._table, Key={"id": {"S": key}}, ConsistentRead=True)
         return self._seen(found.get("Item", {}), variant)
 
-    def look_at_many(self, keys: Sequence[str], variant: str = "") -> dict[str, Seen[Shape]]:
-        """The same for up to a hundred keys at once, but perhaps an older state; a key may be missing."""
-        wanted: Any = {self._table: {"Keys": [{"id": {"S": key}} for key in dict.fromkeys(keys)]}}
+    def known(self, wanted: Mapping[str, str]) -> dict[str, Known]:
+        """What is known ahead of up to a hundred keys, each with its variant. One or another may be left out."""
+        parts = ("fresh_until", "failure", "failed_until")
+        names = {_attribute(part, variant) for part in parts for variant in wanted.values()}
+        aliases = {f"#n{number}": name for number, name in enumerate(sorted(names))}
+        request: Any = {
+            self._table: {
+                "Keys": [{"id": {"S": key}} for key in wanted],
+                "ProjectionExpression": ", ".join(["id", *aliases]),
+                "ExpressionAttributeNames": aliases,
+            }
+        }
         with store("cache"):
-            answer = self._client.batch_get_item(RequestItems=wanted)
-        return {item["id"]["S"]: self._seen(item, variant) for item in answer["Responses"].get(self._table, [])}
+            answer = self._client.batch_get_item(RequestItems=request)
+        items = {item["id"]["S"]: item for item in answer["Responses"].get(self._table, [])}
+        return {key: _known(item, wanted[key]) for key, item in items.items()}
 
     def put(self, key: str, value: Shape, *, as_of: float | None = None) -> None:
         """Keeps a value in place of whatever is there, as given by the vendor at `as_of`, by default now."""
@@ -266,8 +282,8 @@ class Cache(Generic[Shape]):
         now = self.clock()
         part = {name: item[_attribute(name, variant)] for name in _PARTS if _attribute(name, variant) in item}
         mark = part["stored_at"]["N"] if "stored_at" in part else ""
-        failure, failed_until = None, float(part.get("failed_until", {"N": "0"})["N"])
-        if failed_until >= now:
+        failure = None
+        if float(part.get("failed_until", {"N": "0"})["N"]) >= now:
             failure = msgspec.json.decode(part["failure"]["S"], type=Failure)
         return Seen(
             self._entry(part.get("value", {}), float(mark), float(part.get("fresh_until", {"N": "0"})["N"]))
@@ -276,7 +292,6 @@ class Cache(Generic[Shape]):
             failure,
             float(part.get("held_until", {"N": "0"})["N"]) >= now,
             mark,
-            failed_until if failure else 0.0,
             part.get("holder", {"S": ""})["S"],
         )
 
@@ -288,6 +303,14 @@ class Cache(Generic[Shape]):
             return Entry(self._decoder.decode(text), stored_at, fresh_until)
         except (msgspec.DecodeError, zlib.error):
             return None  # of another version of this code
+
+
+def _known(item: Mapping[str, Any], variant: str) -> Known:
+    part = {name: item.get(_attribute(name, variant)) for name in ("fresh_until", "failure", "failed_until")}
+    fresh_until, failed_until = (float((part[name] or {"N": "0"})["N"]) for name in ("fresh_until", "failed_until"))
+    if part["failure"] is None or failed_until <= fresh_until:
+        return Known(fresh_until)
+    return Known(failed_until, msgspec.json.decode(part["failure"]["S"], type=Failure))
 
 
 def _attribute(part: str, variant: str) -> str:

@@ -31,7 +31,7 @@ def cells_of_unsent(row: UnsentRow) -> list[str]:
         row.kind: row.member_id,
         "tags": "|".join(row.tags),
         "ttl": "" if row.ttl_seconds is None else str(row.ttl_seconds),
-        "counter": "true" if row.ttl_seconds is None else "",
+        "counter": "true" if row.tags and row.ttl_seconds is None else "",
     }
     return cells_of_refused(row.line, cells, row.state, row.code, row.reason)
 

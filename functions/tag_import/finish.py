@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 EVENT_SOURCE = "sessionm-braze.tag-import"
 EVENT_NAME = "Tag Import Finished"
+PREFETCH_EVENT_NAME = "Wallet Prefetch Finished"
 
 # Reading back is a check and no part of the import: a slow SessionM makes it incomplete, not the import late.
 _READ_BACK_SECONDS = 60.0
@@ -84,6 +85,8 @@ class Finisher:
 
     def finish(self, job: Job) -> Job:
         """Ends an import whose rows all have their verdict."""
+        if job.prefetch is not None:
+            return self._end(structs.replace(job, state=JobState.FINISHED))
         read_back = None
         if self._sample:
             samples = drawn(self._verdicts.samples(job.import_id), self._sample, self._choose)
@@ -104,9 +107,12 @@ class Finisher:
         counts = counts_of(ended, self._verdicts.tally(job.import_id))
         self._publish(ended, counts)
         saved = self._jobs.save(ended)
-        count("TagImportsFinished" if saved.state is JobState.FINISHED else "TagImportsFailed")
+        if saved.prefetch is None:
+            count("TagImportsFinished" if saved.state is JobState.FINISHED else "TagImportsFailed")
+        else:
+            count("WalletPrefetchesFinished" if saved.state is JobState.FINISHED else "WalletPrefetchesFailed")
         logger.info(
-            "tag import finished",
+            "tag import finished" if saved.prefetch is None else "wallet prefetch finished",
             import_id=saved.import_id,
             state=saved.state.value,
             reason=saved.reason_code,
@@ -148,10 +154,9 @@ class Finisher:
             "seconds": _seconds(job),
         }
         text = msgspec.json.encode(detail).decode()
+        name = EVENT_NAME if job.prefetch is None else PREFETCH_EVENT_NAME
         with store("event bus"):
-            answer = self._events.put_events(
-                Entries=[{"Source": EVENT_SOURCE, "DetailType": EVENT_NAME, "Detail": text}]
-            )
+            answer = self._events.put_events(Entries=[{"Source": EVENT_SOURCE, "DetailType": name, "Detail": text}])
         if answer["FailedEntryCount"]:
             raise StoreUnavailable(f"event bus: {answer['Entries'][0].get('ErrorCode', 'unknown')}")
 

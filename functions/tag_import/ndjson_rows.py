@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from bulk.jobs import Options
+from bulk.parcels import Label
 from shared.errors import InvalidInput
 from shared.outcomes import State
 from shared.validation import convert
@@ -29,9 +30,12 @@ USERS = msgspec.json.Decoder(User)
 
 
 class UserLines:
-    """Reads the users of one file; `Records` says how. Raises `UnreadableFile` when no tags were announced."""
+    """Reads the users of one file; `Records` says how.
 
-    def __init__(self, options: Options, accept: Accept, refuse: Refuse) -> None:
+    Their wallets are wanted, or the tags of `options` are for them: then it raises `UnreadableFile` without any.
+    """
+
+    def __init__(self, options: Options, accept: Accept, refuse: Refuse, *, wallets: bool = False) -> None:
         self._accept = accept
         self._refuse = refuse
         self._kind = options.member_kind
@@ -40,6 +44,9 @@ class UserLines:
             "ttl": "" if options.ttl_seconds is None else str(options.ttl_seconds),
             "counter": "true" if options.counter else "",
         }
+        if wallets:
+            self._label = Label(self._kind, ())
+            return
         try:
             fields = convert(
                 {"tags": list(options.tags), "ttl": options.ttl_seconds, "counter": options.counter}, TagFields

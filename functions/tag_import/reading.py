@@ -64,12 +64,23 @@ class Grain(msgspec.Struct, frozen=True):
 
 
 class Reader:
-    """`queue` is where parcels go. An import is read with one grain from its start to its end."""
+    """`queue` is where parcels go, `prefetches` those of members whose wallets are wanted.
 
-    def __init__(self, s3: S3Client, jobs: Jobs, queue: Queue, grain: Grain = Grain()) -> None:  # noqa: B008  # frozen
+    An import is read with one grain from its start to its end.
+    """
+
+    def __init__(
+        self,
+        s3: S3Client,
+        jobs: Jobs,
+        queue: Queue,
+        grain: Grain = Grain(),  # noqa: B008  # frozen
+        prefetches: Queue | None = None,
+    ) -> None:
         self._s3 = s3
         self._jobs = jobs
         self._queue = queue
+        self._prefetches = prefetches or queue
         self._grain = grain
 
     def read(self, job: Job, deadline: Deadline, on_checkpoint: Callable[[], None]) -> Job:
@@ -80,7 +91,8 @@ class Reader:
         `Outdated` when another worker has gone on with the job, and `StoreUnavailable` when a store of ours gives out.
         """
         with ThreadPoolExecutor(_SENDS_AT_ONCE, thread_name_prefix="send") as threads:
-            going = _Going(self._s3, self._jobs, _Outbox(self._queue, threads), self._grain, job)
+            outbox = _Outbox(self._queue if job.prefetch is None else self._prefetches, threads)
+            going = _Going(self._s3, self._jobs, outbox, self._grain, job)
             try:
                 going.to_the_end(deadline, on_checkpoint)
                 end: dict[str, Any] = {"state": JobState.DELIVERING, "read_at": self._jobs.clock()}
@@ -182,7 +194,7 @@ class _Going:
         self._job = self._jobs.save(
             structs.replace(self._job, **{"reading": self._at, "lease_until": lease_until, **changes})
         )
-        count("TagsAccepted", self._queued)
+        count("TagsAccepted" if self._job.prefetch is None else "WalletsAccepted", self._queued)
         count("TagRowsRefused", self._failed)
         count("TagRowsSkipped", self._skipped)
         self._begin_interval()
@@ -224,8 +236,8 @@ class _Going:
         """The file that is being read, from its first row or the last checkpoint on."""
         file, options = package.open(self._at.member), self._job.options
         records: Records
-        if self._job.export is not None:
-            records = UserLines(options, self._accept, self._refuse)
+        if self._job.export is not None or self._job.prefetch is not None:
+            records = UserLines(options, self._accept, self._refuse, wallets=self._job.prefetch is not None)
             header_bytes, header_lines = 0, 0
         else:
             file = in_utf_8(file, options.encoding)

@@ -64,7 +64,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
     def status(request: Request) -> Answer:
         import_id = request.path["import_id"]
         job = jobs.find(import_id) if IMPORT_ID.match(import_id) else None
-        if job is not None:
+        if job is not None and job.prefetch is None:
             return Answer(200, status_of(job, verdicts.tally(import_id), clock(), link))
         if is_webhook_import(import_id):
             return Answer(200, status_of_day(import_id, verdicts.tally(import_id)))

@@ -221,7 +221,12 @@ def build(settings: Settings) -> SqsHandler:
         jobs,
         verdicts,
         queue,
-        Reader(s3, jobs, Queue(aws.sqs(), settings.text("BULK_TAG_QUEUE_URL"))),
+        Reader(
+            s3,
+            jobs,
+            Queue(aws.sqs(), settings.text("BULK_TAG_QUEUE_URL")),
+            prefetches=Queue(aws.sqs(), settings.text("PREFETCH_QUEUE_URL")),
+        ),
         Exporter(wiring.braze(settings, connections=2), s3, jobs, settings),
         Finisher(s3, jobs, verdicts, wiring.sessionm(settings, connections=8), settings),
     )

@@ -19,6 +19,7 @@ from clients.sessionm import Sessionm, checked
 from clients.timeouts import timeouts_of
 from clients.transport import Reply
 from shared.deadline import Deadline, within
+from clients.vocabulary import MAX_ANSWER_BYTES
 from shared.errors import (
     AnswerTooLarge,
     BundleError,
@@ -39,7 +40,6 @@ from shared.ledger import Ledger
 from shared.observability import logger
 from shared.outcomes import Outcome, State
 from shared.upstream import Upstream
-from wallet_proxy.wallet import MAX_ANSWER_BYTES
 
 # Operations that change nothing, by their names in public clients. Sources: Braze's partner page; public clients.
 READS = (

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 import wiring
 from clients.sessionm import GET_USER_OFFERS
-from clients.vocabulary import Culture, UserId
+from clients.vocabulary import MAX_ANSWER_BYTES, Culture, UserId
 from clients.wallet import Wallet
 from shared import aws
 from shared.breaker import Breaker
@@ -41,7 +41,6 @@ from shared.validation import convert
 from wallet_proxy.connect import KEY_HEADER, Connect
 from wallet_proxy.reader import WalletReader
 from wallet_proxy.wallet import (
-    MAX_ANSWER_BYTES,
     OFFER_FIELDS,
     Shape,
     answer_of,

@@ -6,18 +6,16 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from clients.sessionm import GET_USER_OFFERS, Sessionm, refusal
+from clients.sessionm import Sessionm
 from clients.timeouts import timeouts_of
-from clients.transport import raise_for_status
 from clients.wallet import Wallet, next_page, offers_of, wallet_of
 from shared.deadline import Deadline
-from shared.errors import AnswerTooLarge, BundleError
+from shared.errors import BundleError
 from shared.flight import Found, SingleFlight
 from shared.observability import count, logger
 from shared.reads import count_if_out_of_time
 from shared.upstream import Upstream
 from shared.wallets import key_of, vendor_variant
-from wallet_proxy.wallet import MAX_ANSWER_BYTES
 
 Kept = TypeVar("Kept")
 
@@ -47,12 +45,7 @@ class WalletReader:
         """SessionM's own answer to its own request, when it is one that Braze will let a template see."""
 
         def ask() -> str:
-            reply = self._sessionm.connect(GET_USER_OFFERS, request, timeouts_of(deadline))
-            raise_for_status("SessionM Connect", reply, refusal)
-            reply.json("SessionM Connect")
-            if len(reply.content) > MAX_ANSWER_BYTES:
-                raise AnswerTooLarge("SessionM Connect", "more than Braze takes; ask for fewer offers with take")
-            return reply.content.decode()
+            return self._sessionm.user_offers_answer(request, timeouts_of(deadline))
 
         variant = vendor_variant(request)
         fetch = lambda: self._upstream.read(ask, deadline)  # noqa: E731

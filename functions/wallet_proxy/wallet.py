@@ -16,9 +16,6 @@ import msgspec
 from clients.wallet import Offer, Wallet, expiry_of
 from shared.locales import Form, date_text, form_of, number_text
 
-# Braze throws an answer of 1 MB away. Offers beyond this size are left out, and the answer says so.
-MAX_ANSWER_BYTES = 900_000
-
 # In the order in which they are answered.
 OFFER_FIELDS = (
     *("offer_id", "user_offer_id", "root_offer_id", "name", "description", "terms", "type", "image_url"),

@@ -54,7 +54,13 @@ CALLERS: Final[Mapping[str, Sequence[str]]] = {
         "GET /segments/*",
         "GET /templates/*",
     ),
-    "analyst": ("POST /tag-imports", "GET /tag-imports/*", "POST /segment-exports"),
+    "analyst": (
+        "POST /tag-imports",
+        "GET /tag-imports/*",
+        "POST /segment-exports",
+        "POST /wallet-prefetches",
+        "GET /wallet-prefetches/*",
+    ),
     "operator": ("*",),
 }
 

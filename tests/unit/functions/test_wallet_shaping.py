@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from clients.vocabulary import MAX_ANSWER_BYTES
 from clients.wallet import wallet_of
 from shared.errors import UpstreamGarbled
-from wallet_proxy.wallet import MAX_ANSWER_BYTES, OFFER_FIELDS, Shape, answer_of, empty_wallet, fitted
+from wallet_proxy.wallet import OFFER_FIELDS, Shape, answer_of, empty_wallet, fitted
 
 ALL = frozenset(OFFER_FIELDS)
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
