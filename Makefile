@@ -15,7 +15,7 @@ CHECKED := functions infra tests
 # A file's tests share what they start, and many of them wait; the slow folders come first, so that no worker ends late.
 PYTEST = $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo run test check format bench build deploy destroy requirements sam-demo clean environment npm-packages import redrive failures triggers resend schedule schedules unschedule \
+.PHONY: help demo run test check format bench build deploy destroy requirements sam-demo clean environment npm-packages import redrive failures triggers resend schedule schedules unschedule caller callers \
 	render lint-liquid
 
 help: ## print this list
@@ -52,6 +52,12 @@ schedules: environment ## the schedules there are
 
 unschedule: environment ## no longer: NAME=...
 	@PYTHONPATH=functions $(PY) -m infra.schedules delete
+
+caller: environment ## who may call, and its key: NAME=... ALLOWS="POST /tags, GET /wallet/*"; see docs/security.md
+	@PYTHONPATH=functions $(PY) -m infra.callers put
+
+callers: environment ## the callers there are
+	@PYTHONPATH=functions $(PY) -m infra.callers list
 
 triggers: environment ## triggers and events whose outcome is unknown
 	@PYTHONPATH=functions $(PY) -m infra.triggers list

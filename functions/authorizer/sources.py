@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from shared.errors import ConfigurationError
 
@@ -23,7 +25,7 @@ class AddressList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Addresses or networks that several names stand for."""
 
     names: list[str]
-    addresses: list[str]
+    addresses: Annotated[list[str], Meta(min_length=1)]
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,8 +7,8 @@ process.
 Some things are added to moto's own server. Every call is atomic, as a conditional write or a receive is in AWS; moto's
 threads would let two conditional writes both win. A receive does not count the whole queue again for each message, and
 the clock and the list of services are cheap to look at. A transaction of updates looks at its conditions before it
-writes, where moto copies the whole table for each item. What CloudFormation needs is imported while the parent is
-still busy.
+writes, where moto copies the whole table for each item. A secret whose AWSCURRENT was moved can be put anew. What
+CloudFormation needs is imported while the parent is still busy.
 """
 
 from __future__ import annotations
@@ -106,6 +106,20 @@ def _scaled(scale: float) -> Callable[[Message, int], None]:
     return change_visibility
 
 
+def _current_is_default(original: Callable[..., Any]) -> Callable[..., Any]:
+    """moto remembers the current version a second time, and forgets to when AWSCURRENT is moved."""
+
+    def move(
+        backend: Any, secret_id: str, version_stage: str, remove_from_version_id: str, move_to_version_id: str
+    ) -> Any:
+        moved = original(backend, secret_id, version_stage, remove_from_version_id, move_to_version_id)
+        if version_stage == "AWSCURRENT" and move_to_version_id:
+            backend.secrets[secret_id].set_default_version_id(move_to_version_id)
+        return moved
+
+    return move
+
+
 def _import_ahead() -> None:
     """Runs with the lock held: two threads that import parts of one package at once can lock each other out."""
     try:
@@ -113,7 +127,10 @@ def _import_ahead() -> None:
         import moto.dynamodb.responses
         import moto.events.responses
         import moto.s3.responses
-        import moto.secretsmanager.responses  # noqa: F401
+        import moto.secretsmanager.responses
+
+        secrets: Any = moto.secretsmanager.models.SecretsManagerBackend
+        secrets.update_secret_version_stage = _current_is_default(secrets.update_secret_version_stage)
     finally:
         _one_call_at_a_time.release()
 
