@@ -235,7 +235,7 @@ def _line(external_id: str | None, fields: Sequence[str]) -> str:
 def _posted(url: str, body: Json) -> int | None:
     try:
         return requests.post(url, json=body, timeout=CALLBACK_TIMEOUT_SECONDS, allow_redirects=False).status_code
-    except requests.RequestException:
+    except (requests.RequestException, ValueError):  # the latter for an address that is none
         return None
 
 

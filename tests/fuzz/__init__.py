@@ -1,0 +1,1 @@
+"""Requests made out of the API descriptions, put to the running bundle: `make fuzz`."""
