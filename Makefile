@@ -15,7 +15,7 @@ CHECKED := functions infra tests
 # A file's tests share what they start, and many of them wait; the slow folders come first, so that no worker ends late.
 PYTEST = $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo run test check format bench fuzz build deploy destroy requirements sam-demo clean environment npm-packages import redrive failures triggers resend schedule schedules unschedule caller callers \
+.PHONY: help demo run test check format bench fuzz build deploy destroy costs requirements sam-demo clean environment npm-packages import redrive failures triggers resend schedule schedules unschedule caller callers \
 	render lint-liquid
 
 help: ## print this list
@@ -103,6 +103,9 @@ deploy: environment ## to AWS, asking what it must know the first time; ASK=yes 
 
 destroy: environment ## take the stack down and keep its data; DATA=delete takes that as well
 	@$(PY) -m infra.release.destroy
+
+costs: environment ## what a million operations cost; WRITE=yes puts it into docs/costs.md
+	@$(PY) -m infra.release.costs
 
 COMPILE = ../.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make requirements" $(if $(UPGRADE),--upgrade) requirements.in --output-file requirements.txt
