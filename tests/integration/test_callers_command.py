@@ -15,7 +15,8 @@ import pytest
 from rich.console import Console
 
 from authorizer.endpoint import build
-from infra.callers import CallersSecret, Changed, Version, changed, put, routes_by_api, run, wanted_of
+from infra.callers import routes_by_api, run, wanted_of
+from infra.callers_secret import CallersSecret, Changed, Version, changed, put
 from infra.local.aws import physical_name
 from infra.stack import CannotRun
 from tests.integration.support.aws import Aws
