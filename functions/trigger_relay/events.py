@@ -21,6 +21,7 @@ from shared.observability import count, note
 from shared.outcomes import State
 from shared.queues import Queue
 from trigger_relay import fields
+from trigger_relay.evictions import Evictions
 from trigger_relay.reading import Reader
 from trigger_relay.standing import standing_of
 from trigger_relay.track import Tracker, event_name_in
@@ -35,6 +36,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
         rules=fields.rules_of(settings.names("TRIGGER_FIELDS")),
         member_kind=settings.text("TRIGGER_CUSTOMER_IDENTIFIER"),
     )
+    evictions = Evictions(aws.dynamodb_for_reads(), settings.text("CACHE_TABLE"))
     tracker = Tracker(Rules.of(settings.names("TRACKED_EVENTS")), Queue(aws.sqs(), settings.text("TRACK_QUEUE_URL")))
 
     def accept(request: Request) -> Answer:
@@ -44,6 +46,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
             raise InvalidInput(
                 "the event has no name", code="missing_field", field=EVENT_NAME_NAMES[0], hint="Say which event it is."
             )
+        evictions.of(event.recipients)
         tracks = tracker.tracks_of(event.recipients, msgspec.json.encode(event.properties), clock())
         if not tracks:
             count("EventsSkipped")

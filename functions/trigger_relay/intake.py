@@ -14,6 +14,7 @@ from shared.observability import correlation_id, count, note
 from shared.outcomes import State
 from shared.queues import Queue
 from trigger_relay import fields
+from trigger_relay.evictions import Evictions
 from trigger_relay.reading import Reader
 from trigger_relay.standing import standing_of
 from trigger_relay.track import Tracker
@@ -30,6 +31,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
         member_kind=settings.text("TRIGGER_CUSTOMER_IDENTIFIER"),
     )
 
+    evictions = Evictions(aws.dynamodb_for_reads(), settings.text("CACHE_TABLE"))
     tracker = Tracker(Rules.of(settings.names("TRACKED_EVENTS")), Queue(aws.sqs(), settings.text("TRACK_QUEUE_URL")))
 
     def accept(request: Request) -> Answer:
@@ -39,6 +41,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
         state = State.QUEUED if entry.is_new else standing_of(reading.trigger_id, entry, ledger).state
         if state is State.QUEUED:
             # Also for a repeat: the first request may have died before this line. Delivery sends once.
+            evictions.of(reading.members)
             tracked_as = f"{reading.trigger_id}.{entry.entered_at}"
             tracker.note(tracked_as, reading.recipients, reading.properties, clock())
             messages = reading.messages(clock(), entry.entered_at, correlation_id())

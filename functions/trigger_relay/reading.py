@@ -64,7 +64,8 @@ class Reader:
         broadcast = _flag(sent.take_first(fields.BROADCAST_NAMES))
         urgent = _flag(sent.take_first(fields.URGENT_NAMES))
         event_id = sent.find_first(fields.EVENT_NAMES)
-        recipients, properties = self._members(sent, kind)
+        members, properties = self._members(sent, kind)
+        recipients = members
         if broadcast and len(recipients) < 2:
             # Whose event it was is left aside: the same broadcast must not go out once for every member.
             recipients = []
@@ -77,7 +78,8 @@ class Reader:
                 [kind, target_id, addresses, identity or _own(caller, event_id)], order="deterministic"
             )
         trigger_id = "trg-" + sha256(known_by).hexdigest()[:32]
-        return Reading(trigger_id, kind, target_id, recipients, msgspec.json.encode(properties), broadcast, urgent)
+        text = msgspec.json.encode(properties)
+        return Reading(trigger_id, kind, target_id, recipients, text, broadcast, urgent, members)
 
     def read_event(self, payload: dict[str, Any], identity: str = "", caller: str = "") -> Event:
         """Makes sense of a payload that is to trigger nothing. Raises `InvalidInput` or `TooLarge`."""
@@ -168,7 +170,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a payload asks for. `properties` is a JSON object as text, shared by recipients without their own."""
+    """What a payload asks for. `properties` is a JSON object as text, shared by recipients without their own.
+
+    `members` are those it is about: the recipients, and of a broadcast whoever's event it was.
+    """
 
     trigger_id: str
     kind: TargetKind
@@ -177,6 +182,7 @@ class Reading:
     properties: bytes = b"{}"
     broadcast: bool = False
     urgent: bool = False
+    members: Sequence[Recipient] = ()
 
     @property
     def parts(self) -> int:

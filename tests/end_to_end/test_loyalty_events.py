@@ -1,6 +1,8 @@
-"""A SessionM event is a custom event in Braze, beside a trigger and without one."""
+"""A SessionM event is a custom event in Braze, beside a trigger and without one; and it makes a wallet a new one."""
 
 from __future__ import annotations
+
+import pytest
 
 from infra.local.bundle import LocalBundle
 from infra.local.settings import CAMPAIGN_ID
@@ -28,3 +30,23 @@ def test_an_event_is_tracked_once_beside_a_trigger_and_without_one(
     bundle.wait_until(
         lambda: sessionm_template.get(f"/events/{event_id}").json()["state"] == "sent", what="the outcome"
     )
+
+
+@pytest.mark.parametrize(("path", "more"), [("/events", {}), ("/triggers", {"braze_campaign_id": CAMPAIGN_ID})])
+def test_a_wallet_that_is_asked_for_after_a_redemption_is_not_the_one_before(
+    bundle: LocalBundle, sessionm_template: Caller, connected_content: Caller, path: str, more: dict[str, str]
+) -> None:
+    def points() -> int:
+        shown: int = connected_content.post("/wallet", {"user_id": member}).json()["available_points"]
+        return shown
+
+    member = f"redeems-by-{path.strip('/')}"
+    bundle.sessionm.add_member(member, available_points=500)
+    assert points() == 500
+    bundle.sessionm.add_member(member, available_points=100)
+    assert points() == 500, "a cached one"
+
+    redemption = {"event name": "Offer Redeemed", "customer identifier": member, "event id": f"e-{path}", **more}
+    assert sessionm_template.post(path, redemption).status_code == 202
+
+    assert points() == 100
