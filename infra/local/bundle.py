@@ -110,7 +110,7 @@ class LocalBundle:
         self.runtime = Runtime(
             self._functions,
             self.deployment.environments,
-            Settings(settings.code_root, logs, self.aws_url),
+            Settings(settings.code_root, logs, settings.aws_between(moto.url) if settings.aws_between else moto.url),
             settings.max_environments,
         )
         undo.callback(self.runtime.stop)

@@ -171,6 +171,7 @@ def worker_variables(function: Function, variables: Mapping[str, str], settings:
     return own | {
         "AWS_ENDPOINT_URL": settings.endpoint_url,
         **CREDENTIALS,
+        "AWS_ACCESS_KEY_ID": function.name,  # so that a call says whose it is, as a role would
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -100,7 +100,8 @@ class BundleSettings:
     see `infra.local.aws.deploy`. `postpone_scale`: below 1, a message that a worker postpones comes back that
     much sooner. `authorizer_ttl_seconds`: None for the template's, 0 for no memory. `latency_scale`:
     1 for the vendors' usual answer times, 0 for none. `members`: how many loyalty members to make up. `warm`: wait at
-    the start until every function has an environment, so that the first call is no cold one.
+    the start until every function has an environment, so that the first call is no cold one. `aws_between`: given the
+    address of the emulated AWS, answers the one that functions are told, for who looks at their calls.
     """
 
     ports: Ports = Ports()
@@ -117,3 +118,4 @@ class BundleSettings:
     latency_scale: float = 1.0
     members: int = 100
     warm: bool = True
+    aws_between: Callable[[str], str] | None = None
