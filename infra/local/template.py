@@ -52,14 +52,30 @@ class Template:
         return {name: self.resources[name] for name in sorted(self.resources) if self.resources[name]["Type"] in types}
 
     def filled_in(self, value: Any) -> Any:
-        """`value` with every ``Ref`` to a parameter replaced by a number, a list or text, as the parameter is typed."""
+        """`value` with every ``Ref`` to a parameter replaced by a number, a list or text, as the parameter is typed.
+
+        Of an ``Fn::If`` that side is left which the parameters choose.
+        """
         if isinstance(value, Mapping):
             if set(value) == {"Ref"} and value["Ref"] in self.parameters:
                 return self._typed(value["Ref"])
+            if set(value) == {"Fn::If"}:
+                name, then, otherwise = value["Fn::If"]
+                return self.filled_in(then if self._holds(self.conditions[name]) else otherwise)
             return {key: self.filled_in(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self.filled_in(item) for item in value]
         return value
+
+    def _holds(self, condition: Mapping[str, Any]) -> bool:
+        ((function, of),) = condition.items()
+        if function == "Condition":
+            return self._holds(self.conditions[of])
+        if function == "Fn::Equals":
+            one, other = (str(self.filled_in(each)) for each in of)
+            return one == other
+        found = [self._holds(each) for each in of]
+        return {"Fn::Not": not found[0], "Fn::And": all(found), "Fn::Or": any(found)}[function]
 
     def _typed(self, parameter: str) -> Any:
         text, kind = self.values[parameter], self.parameters[parameter]["Type"]

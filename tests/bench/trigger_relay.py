@@ -111,8 +111,8 @@ def figures(ground: Ground) -> Iterator[Figure]:
     )
 
     yield from _under_faults(ground, targets, batch)
-    for window, size in ((_default("TriggerWindowSeconds"), batch), (0, 10)):
-        lone = _lone_triggers(ground.scratch / f"lone-{window}", window, size)
+    for window in (_default("TriggerWindowSeconds"), 0):
+        lone = _lone_triggers(ground.scratch / f"lone-{window}", window)
         yield Figure(
             f"lone trigger to Braze's answer, window {window} s, p50",
             percentile(lone, 0.5),
@@ -241,9 +241,9 @@ def _again(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "attributes": {"ApproximateReceiveCount": str(receives)}}
 
 
-def _lone_triggers(state_dir: Path, window: int, batch: int) -> list[float]:
+def _lone_triggers(state_dir: Path, window: int) -> list[float]:
     """Seconds from a request's leaving to Braze's answer, for one trigger after the other."""
-    parameters = {"TriggerWindowSeconds": str(window), "TriggerBatchSize": str(batch)}
+    parameters = {"TriggerWindowSeconds": str(window)}
     with LocalBundle(BundleSettings(state_dir=state_dir, parameters=parameters)) as bundle:
         _lone_trigger(bundle, "warm-up")
         return [_lone_trigger(bundle, f"member-{number}") for number in range(LONE_TRIGGERS)]

@@ -74,6 +74,39 @@ def test_each_work_queue_has_a_consumer_and_a_dead_letter_queue(template: Templa
         assert queues[mapping.queue].max_receive_count == 40
 
 
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ({"Fn::Equals": [{"Ref": "Batch"}, "3"]}, True),
+        ({"Fn::Not": [{"Fn::Equals": [{"Ref": "Batch"}, "3"]}]}, False),
+        ({"Fn::And": [{"Condition": "Same"}, {"Fn::Equals": ["a", "b"]}]}, False),
+        ({"Fn::Or": [{"Condition": "Same"}, {"Fn::Equals": ["a", "b"]}]}, True),
+    ],
+)
+def test_a_choice_is_made_by_the_parameters(condition: dict[str, Any], holds: bool) -> None:
+    template = small()
+    template.conditions |= {"Same": {"Fn::Equals": ["a", "a"]}, "Asked": condition}
+
+    chosen = template.filled_in({"Size": {"Fn::If": ["Asked", {"Ref": "Batch"}, 10]}})
+
+    assert chosen == {"Size": 3 if holds else 10}
+
+
+@pytest.mark.parametrize(
+    ("window", "ordinary"), [({}, (1000, 1)), ({"TriggerWindowSeconds": "0"}, (10, 0))], ids=["as it is", "no window"]
+)
+def test_triggers_wait_for_company_as_configured_and_urgent_ones_never(
+    window: dict[str, str], ordinary: tuple[int, int]
+) -> None:
+    template = Template.load(overrides=window)
+
+    found = {each.queue: (each.batch_size, each.window_seconds) for each in views.queue_mappings(template)}
+
+    assert (found["TriggerQueue"], found["UrgentTriggerQueue"]) == (ordinary, (10, 0))
+    environment = views.functions(template)["TriggerDeliveryFunction"].environment
+    assert str(template.filled_in(environment["TRIGGER_BATCH_SIZE"])) == str(ordinary[0])
+
+
 def test_rules_are_a_bucket_pattern_and_a_schedule(template: Template) -> None:
     rules = {rule.function: rule for rule in views.rules(template)}
     assert rules["SegmentRefreshFunction"].schedule == "rate(1 hour)"
