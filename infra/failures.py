@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bulk.jobs import Jobs
 from bulk.verdicts import Verdicts
 from infra.stack import CannotRun, stack_of
 from shared.errors import StoreUnavailable
@@ -29,7 +30,13 @@ def run(environment: Mapping[str, str], console: Console) -> int:
             raise CannotRun("which import? As in: make failures IMPORT=webhook-2026-11-22")
         stack = stack_of(environment)
         console.print(f"in {stack.place}", markup=False)
-        verdicts = Verdicts(stack.client("dynamodb"), stack.physical_id("ImportsTable"), retention_days=0)
+        dynamodb, table = stack.client("dynamodb"), stack.physical_id("ImportsTable")
+        verdicts = Verdicts(dynamodb, table, retention_days=0)
+        if not verdicts.tally(import_id).total and Jobs(dynamodb, table, retention_days=0).find(import_id) is None:
+            raise CannotRun(
+                f"there is no import {import_id} there. Is it mistyped, older than ImportRetentionDays, or of another "
+                "stack (STACK)? What came by HTTP is called by its day (UTC), as in webhook-2026-11-22"
+            )
         listed = 0
         with path.open("w", encoding="utf-8-sig", newline="") as file:
             writer = csv.writer(file)

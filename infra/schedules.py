@@ -18,10 +18,8 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -161,15 +159,6 @@ def listed(scheduler: Any, place: Place) -> list[Mapping[str, Any]]:
     pages = scheduler.get_paginator("list_schedules").paginate(GroupName=place.group)
     names = sorted(each["Name"] for page in pages for each in page["Schedules"])
     return [scheduler.get_schedule(GroupName=place.group, Name=name) for name in names]
-
-
-def message_of(schedule: Mapping[str, Any], moment: float | None = None) -> str:
-    """The message that a schedule (as GetSchedule returns it) puts in ImportQueue at a moment, now when None is given.
-
-    To the microsecond, so that a schedule fired twice by hand means two runs.
-    """
-    at = datetime.fromtimestamp(time.time() if moment is None else moment, UTC)
-    return str(schedule["Target"]["Input"]).replace(_SCHEDULED_TIME, f"{at:%Y-%m-%dT%H:%M:%S.%fZ}")
 
 
 def place_of(stack: Stack) -> Place:

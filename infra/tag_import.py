@@ -3,8 +3,8 @@
 FILE is the file; TAG, TTL, COUNTER, ID, ENCODING and DELIMITER hold for lines that do not say it themselves. IMPORT, in
 place of FILE, is the id of an import to go on watching. Which API, and who calls: see `infra.intake_api`.
 
-Exit codes: 0 when every row was sent (or skipped for a reason), 1 when one was not or the file could not be read, 2
-when no import could be made or watched, 130 after Ctrl-C. So a script does not take a part for the whole.
+Exit codes: 0 when every row was sent (or skipped for a reason), 1 when one was not, or the file had none or could not
+be read, 2 when no import could be made or watched, 130 after Ctrl-C. So a script does not take a part for the whole.
 """
 
 from __future__ import annotations
@@ -202,6 +202,8 @@ def report(console: Console, status: Mapping[str, Any]) -> None:
     console.print(table)
     if status["message"]:
         console.print(f"{status['reason']}: {status['message']}", markup=False, soft_wrap=True)
+    if is_empty(status):
+        console.print("the file has no rows below its first line: nothing was imported", markup=False, soft_wrap=True)
     if back := status["read_back"]:
         console.print(
             f"read back from SessionM: {back['found']} of {back['asked']} sampled members have their tags, "
@@ -216,8 +218,13 @@ def reasons_in(path: Path) -> list[tuple[tuple[str, str], int]]:
         return Counter((row["verdict"], row["code"]) for row in csv.DictReader(file)).most_common()
 
 
+def is_empty(status: Mapping[str, Any]) -> bool:
+    """Whether a file was read to its end and had no row. A segment may well have no member."""
+    return status["state"] == "finished" and not status["rows_read"] and status["import_id"].startswith("csv-")
+
+
 def exit_code(status: Mapping[str, Any]) -> int:
-    return 1 if status["state"] == "failed" or status["failed"] or status["unknown"] else 0
+    return 1 if status["state"] == "failed" or status["failed"] or status["unknown"] or is_empty(status) else 0
 
 
 def run(environment: Mapping[str, str], console: Console, sleep: Sleep = time.sleep) -> int:

@@ -35,6 +35,10 @@ ITEM = "job"
 # What can be an import's id; nothing else is looked for.
 IMPORT_ID = re.compile(r"[a-z]+-[0-9a-f-]{1,64}\Z")
 
+# Where an upload address leads to (template.yaml); the folder below it is the import's id.
+_UPLOADS = "imports/uploads/"
+_UPLOADED_TO = re.compile(re.escape(_UPLOADS) + r"(csv-[0-9a-f]+)/")
+
 # No item has version 0; DynamoDB wants every value it is given to be used.
 _IS_NEW = "attribute_not_exists(version) OR version = :known"
 
@@ -82,6 +86,7 @@ class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Reading goes on at `offset` bytes of the (unpacked) file `member` of the archive, whose next line is `line`.
     `parts` counts the objects that list refused rows. What lies behind this point is queued and written down.
+    `packing` is how rows were packed from the first on (parcels.PACKING); 0, before the first.
     """
 
     member: int = 0
@@ -93,6 +98,7 @@ class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
     rows_skipped: int = 0
     parts: int = 0
     fraction: float = 0.0  # of the file, as far as that can be told
+    packing: int = 0
 
 
 class Export(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -176,6 +182,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lease_holder: str = ""
     correlation_id: str = ""
     version: int = 0
+
+
+def upload_key(import_id: str, file_name: str) -> str:
+    """The key of the object that is uploaded for an import."""
+    return f"{_UPLOADS}{import_id}/{file_name}"
+
+
+def import_uploaded_to(key: str) -> str | None:
+    """The import that an object was uploaded for; None for one that was dropped without asking for an address."""
+    found = _UPLOADED_TO.match(key)
+    return found[1] if found else None
 
 
 class Outdated(InProgress):

@@ -14,6 +14,10 @@ from shared.queues import body_of
 # The id of the import that everything sent by HTTP on one day belongs to.
 _WEBHOOK_DAY = "webhook-%Y-%m-%d"
 
+# Goes up by one whenever a file would be packed into other parcels than before: by the numbers below, by how a file is
+# divided into intervals, or by which lines are rows. A reader that takes over must make the same parcels again.
+PACKING = 1
+
 # A message of TagQueue. SQS takes ten messages and 256 KiB a call, so ten full messages still fit one.
 PARCEL_ROWS = 500
 _PARCEL_BYTES = 25_000

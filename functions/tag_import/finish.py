@@ -28,7 +28,6 @@ from bulk.verdicts import SentSample, Verdicts
 from clients.sessionm import Sessionm
 from clients.transport import Timeouts
 from clients.vocabulary import Member
-from shared import aws
 from shared.aws import store
 from shared.config import Settings
 from shared.deadline import Deadline
@@ -39,6 +38,7 @@ from tag_import.failures import COLUMNS, LINE, cells_of_unsent, failure_key, par
 from tag_import.leavers import LastRuns, leavers_of
 
 if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_s3 import S3Client
 
 EVENT_SOURCE = "sessionm-braze.tag-import"
@@ -67,7 +67,9 @@ class Finisher:
         s3: S3Client,
         jobs: Jobs,
         verdicts: Verdicts,
+        last_runs: LastRuns,
         sessionm: Sessionm,
+        events: EventBridgeClient,
         settings: Settings,
         choose: random.Random | None = None,
     ) -> None:
@@ -75,10 +77,8 @@ class Finisher:
         self._jobs = jobs
         self._verdicts = verdicts
         self._sessionm = sessionm
-        self._events = aws.events()
-        self._last_runs = LastRuns(
-            aws.dynamodb(), settings.text("IMPORTS_TABLE"), settings.whole_number("IMPORT_RETENTION_DAYS"), jobs.clock
-        )
+        self._events = events
+        self._last_runs = last_runs
         self._bucket = settings.text("IMPORT_BUCKET")
         self._sample = settings.whole_number("TAG_READ_BACK_SAMPLE")
         self._choose = choose or random.Random()

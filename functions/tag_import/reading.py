@@ -21,7 +21,7 @@ import msgspec
 from msgspec import structs
 
 from bulk.jobs import Job, Jobs, JobState, Later
-from bulk.parcels import Label, Packer, Parcel
+from bulk.parcels import PACKING, Label, Packer, Parcel
 from shared.aws import store
 from shared.deadline import Deadline
 from shared.observability import count, logger
@@ -89,7 +89,14 @@ class Reader:
         Returns the job as saved, in state `delivering`; or `failed`, when the file or what is left of it cannot be
         read: rows queued by then stay queued and counted. Raises `Later` at a checkpoint behind the deadline,
         `Outdated` when another worker has gone on with the job, and `StoreUnavailable` when a store of ours gives out.
+
+        A file that was begun by code that packed otherwise is not gone on with: what a dead worker left in the queue
+        behind its last checkpoint could not be told from what is put there now.
         """
+        if job.reading.packing not in (0, PACKING):
+            return self._refuse_other_packing(job)
+        if not job.reading.packing:
+            job = self._jobs.save(structs.replace(job, reading=structs.replace(job.reading, packing=PACKING)))
         with ThreadPoolExecutor(_SENDS_AT_ONCE, thread_name_prefix="send") as threads:
             outbox = _Outbox(self._queue if job.prefetch is None else self._prefetches, threads)
             going = _Going(self._s3, self._jobs, outbox, self._grain, job)
@@ -110,6 +117,18 @@ class Reader:
             rows_skipped=reading.rows_skipped,
         )
         return job
+
+    def _refuse_other_packing(self, job: Job) -> Job:
+        logger.error("file begun by another release", import_id=job.import_id, packing=job.reading.packing)
+        reason = (
+            f"the bundle was updated while this was read. Rows before line {job.reading.line} are taken on, later ones "
+            "may be. Import the rest again: tags with a ttl bear that, counters may be added twice"
+        )
+        return self._jobs.save(
+            structs.replace(
+                job, state=JobState.FAILED, reason_code="begun_by_another_release", reason=reason, lease_until=0.0
+            )
+        )
 
 
 class _Outbox:

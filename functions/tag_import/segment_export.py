@@ -23,7 +23,6 @@ from bulk.jobs import Export, Job, Jobs, JobState, Later, Outdated, Source
 from clients.braze import Braze, SegmentExport
 from clients.downloads import downloaded, may_be_fetched
 from clients.transport import Timeouts
-from shared import aws
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.errors import (
@@ -86,6 +85,7 @@ class Exporter:
         braze: Braze,
         s3: S3Client,
         jobs: Jobs,
+        last_runs: LastRuns,
         settings: Settings,
         make_token: Callable[[], str] = secrets.token_urlsafe,
         most_bytes: int = MOST_EXPORT_BYTES,
@@ -94,9 +94,7 @@ class Exporter:
         self._braze = braze
         self._s3 = s3
         self._jobs = jobs
-        self._last_runs = LastRuns(
-            aws.dynamodb(), settings.text("IMPORTS_TABLE"), settings.whole_number("IMPORT_RETENTION_DAYS"), jobs.clock
-        )
+        self._last_runs = last_runs
         self._bucket = settings.text("IMPORT_BUCKET")
         self._export_bucket = ExportBucket(s3, "".join(settings.names("BRAZE_EXPORT_BUCKET")))
         self._braze_url = settings.text("BRAZE_REST_URL")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, structs
 
-from bulk.jobs import Export, Job, Jobs, JobState, Options, Source, wake_up
+from bulk.jobs import Export, Job, Jobs, JobState, Options, Source, upload_key, wake_up
 from clients.vocabulary import MemberKind, SegmentId
 from shared import aws
 from shared.aws import store
@@ -30,8 +30,6 @@ from tag_import.rows import Tags, Ttl, ttl_seconds_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-UPLOADS = "imports/uploads/"
 
 # Long enough for a large file on a slow line to be begun; S3 lets an upload that has begun come to its end.
 UPLOAD_SECONDS = 3600
@@ -126,7 +124,7 @@ def file_job(fields: ImportFields, import_id: str, bucket: str, now: float) -> J
         state=JobState.AWAITING_UPLOAD,
         created_at=now,
         options=options,
-        source=Source(bucket, f"{UPLOADS}{import_id}/{name}"),
+        source=Source(bucket, upload_key(import_id, name)),
     )
 
 

@@ -8,7 +8,6 @@ job where it stands, or in another worker's hands.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -19,7 +18,7 @@ from botocore.exceptions import ClientError
 from msgspec import structs
 
 import wiring
-from bulk.jobs import Job, Jobs, JobState, Later, Options, Source, wake_up
+from bulk.jobs import Job, Jobs, JobState, Later, Options, Source, import_uploaded_to, wake_up
 from bulk.progress import is_delivered
 from bulk.verdicts import Verdicts
 from shared import aws
@@ -31,6 +30,7 @@ from shared.observability import begin, begin_batch, flush, logger
 from shared.queues import Message, Queue, Staying, batch_response, messages_of
 from tag_import.finish import Finisher
 from tag_import.formats import options_of
+from tag_import.leavers import LastRuns
 from tag_import.reading import LEASE_SECONDS, Reader
 from tag_import.scheduled import scheduled_job
 from tag_import.segment_export import Exporter
@@ -43,8 +43,6 @@ _STEP_SECONDS = 900
 
 # Reading stops so long before the function's end: what is in flight arrives, and the checkpoint is written.
 _RESERVE_SECONDS = 60.0
-
-_UPLOAD = re.compile(r"imports/uploads/(csv-[0-9a-f]+)/")
 
 SqsHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
@@ -161,8 +159,8 @@ class Worker:
             dropped.get("etag", ""),
             dropped.get("size", 0),
         )
-        announced = _UPLOAD.match(dropped["key"])
-        upload = self._jobs.find(announced[1]) if announced else None
+        announced = import_uploaded_to(dropped["key"])
+        upload = self._jobs.find(announced) if announced else None
         if upload is not None:
             if upload.state is JobState.AWAITING_UPLOAD:
                 return self._jobs.save(
@@ -215,6 +213,7 @@ def build(settings: Settings) -> SqsHandler:
     retention_days = settings.whole_number("IMPORT_RETENTION_DAYS")
     jobs = Jobs(dynamodb, settings.text("IMPORTS_TABLE"), retention_days)
     verdicts = Verdicts(dynamodb, settings.text("IMPORTS_TABLE"), retention_days)
+    last_runs = LastRuns(dynamodb, settings.text("IMPORTS_TABLE"), retention_days, jobs.clock)
     queue = Queue(aws.sqs(), settings.text("IMPORT_QUEUE_URL"))
     worker = Worker(
         s3,
@@ -227,8 +226,8 @@ def build(settings: Settings) -> SqsHandler:
             Queue(aws.sqs(), settings.text("BULK_TAG_QUEUE_URL")),
             prefetches=Queue(aws.sqs(), settings.text("PREFETCH_QUEUE_URL")),
         ),
-        Exporter(wiring.braze(settings, connections=2), s3, jobs, settings),
-        Finisher(s3, jobs, verdicts, wiring.sessionm(settings, connections=8), settings),
+        Exporter(wiring.braze(settings, connections=2), s3, jobs, last_runs, settings),
+        Finisher(s3, jobs, verdicts, last_runs, wiring.sessionm(settings, connections=8), aws.events(), settings),
     )
 
     def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from infra.local.bundle import STATE_FILE, LocalBundle
 from infra.stack import stack_of
 from tag_import.scheduled import scheduled_job
 from tests.end_to_end.support import Caller
+from tests.integration.support.schedules import message_of
 
 MEMBERS = [f"segment-member-{number:04d}" for number in range(300)]
 SEGMENT = "segment-on-schedule"
@@ -53,7 +54,7 @@ def scheduled(bundle: LocalBundle) -> Iterator[Any]:
 
 def fired(bundle: LocalBundle, analyst: Caller, schedule: Any, times: int = 1) -> dict[str, Any]:
     """The status at the end of a run whose message came so often."""
-    message = schedules.message_of(schedule)
+    message = message_of(schedule)
     for _ in range(times):
         bundle.clients.sqs.send_message(QueueUrl=bundle.deployment.queue_urls["ImportQueue"], MessageBody=message)
     path = f"/tag-imports/{scheduled_job(json.loads(message)['segment_export'], 0).import_id}"

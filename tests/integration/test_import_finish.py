@@ -20,10 +20,12 @@ from bulk.jobs import Export, Job, Jobs, JobState, ReadBack, Reading, Source
 from bulk.parcels import Label, Parcel, Row
 from bulk.verdicts import Verdicts
 from infra.local.simulators import Garbage, SessionmSimulator, Status
+from shared.aws import events
 from shared.errors import StoreUnavailable
 from shared.outcomes import Outcome, State
 from tag_import.failures import COLUMNS, cells_of_refused, part_key
 from tag_import.finish import EVENT_NAME, EVENT_SOURCE, Finisher, csv_pieces
+from tag_import.leavers import LastRuns
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import Answer, FaultyAws
 
@@ -43,7 +45,10 @@ class Import:
         self.id = f"csv-{aws.name}"
         given = aws.settings(SESSIONM_CORE_URL=sessionm_url, SESSIONM_CONNECT_URL=sessionm_url, **settings)
         sessionm = wiring.sessionm(given, connections=8)
-        self.finisher = Finisher(aws.s3, self.jobs, self.verdicts, sessionm, given, random.Random(1))
+        last_runs = LastRuns(dynamodb, aws.table("imports"), 30, self.jobs.clock)
+        self.finisher = Finisher(
+            aws.s3, self.jobs, self.verdicts, last_runs, sessionm, events(), given, random.Random(1)
+        )
         self._hear()
 
     def _hear(self) -> None:

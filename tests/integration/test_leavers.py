@@ -16,7 +16,7 @@ from msgspec import structs
 import wiring
 from bulk.jobs import Export, Job, Jobs, JobState, Options, Reading, Source
 from bulk.verdicts import Verdicts
-from shared.aws import dynamodb, s3
+from shared.aws import dynamodb, events, s3
 from shared.errors import StoreUnavailable
 from tag_import.finish import Finisher
 from tag_import.leavers import LastRuns, leavers_of, list_leavers
@@ -167,7 +167,9 @@ def test_the_end_of_an_import_lists_the_leavers_and_is_remembered_for_the_next(a
         jobs_of(aws),
     )
     verdicts = Verdicts(dynamodb(), aws.table("imports"), 30, lambda: NOW)
-    finisher = Finisher(s3(), jobs, verdicts, wiring.sessionm(settings, connections=1), settings)
+    last_runs = LastRuns(dynamodb(), aws.table("imports"), 30, jobs.clock)
+    sessionm = wiring.sessionm(settings, connections=1)
+    finisher = Finisher(s3(), jobs, verdicts, last_runs, sessionm, events(), settings)
     read = Reading(fraction=1.0)
     first = structs.replace(
         JOB,

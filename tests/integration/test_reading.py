@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from bulk.jobs import Export, Job, Jobs, JobState, Later, Options, Outdated, Source
-from bulk.parcels import PARCEL_ROWS, Parcel
+from bulk.parcels import PACKING, PARCEL_ROWS, Parcel
 from clients.vocabulary import MemberKind
 from shared import aws as clients
 from shared.deadline import Deadline
@@ -617,3 +617,43 @@ def test_rows_before_a_break_in_an_archive_are_queued_and_counted(aws: Aws) -> N
     assert (job.state, job.reading.rows_queued > 0) == (JobState.FAILED, True)
     assert job.reason.startswith(f"line {job.reading.line}: the archive is broken")
     assert sum(len(parcel.rows) for parcel in desk.parcels()) == job.reading.rows_queued
+
+
+# --- a release in between ---------------------------------------------------------------------------------------------
+
+
+def test_a_file_begun_by_a_release_that_packed_otherwise_is_ended_and_nothing_of_it_queued_twice(aws: Aws) -> None:
+    desk = Desk(aws, Grain(block_bytes=64, interval_bytes=64))
+    job = desk.put(HEADER + "".join(f"member-{number},gold,60\n" for number in range(20)))
+    with pytest.raises(Later):
+        desk.read(job, Deadline(0))
+    begun = desk.jobs.find("csv-1")
+    assert begun is not None
+    assert begun.reading.packing == PACKING
+    queued = len(desk.parcels())
+    other = desk.jobs.save(
+        msgspec.structs.replace(begun, reading=msgspec.structs.replace(begun.reading, packing=PACKING + 1))
+    )
+
+    ended = desk.read(other)
+
+    assert (ended.state, ended.reason_code) == (JobState.FAILED, "begun_by_another_release")
+    assert f"line {begun.reading.line} " in ended.reason
+    assert ended.reading.rows_queued == begun.reading.rows_queued
+    assert queued > 0
+    assert not desk.parcels()
+    assert desk.jobs.find("csv-1") == ended
+
+
+def test_a_file_says_how_it_is_packed_before_its_first_row_is_queued(faulty_aws: FaultyAws, aws: Aws) -> None:
+    job = Desk(aws).put(HEADER + "member-1,gold,60\n")
+    faulty_aws.refuse("SendMessageBatch")
+    desk = Desk(aws)
+
+    with pytest.raises(StoreUnavailable):
+        desk.read(job)
+
+    kept = desk.jobs.find("csv-1")
+    assert kept is not None
+    assert kept.reading.packing == PACKING
+    assert not kept.reading.rows_read

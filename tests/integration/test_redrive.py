@@ -13,6 +13,7 @@ import boto3
 import pytest
 from rich.console import Console
 
+from bulk.jobs import Job, Jobs, JobState
 from bulk.parcels import Label, Parcel, Row
 from bulk.verdicts import Verdicts
 from infra import failures, redrive
@@ -271,6 +272,35 @@ def test_rows_that_were_not_sent_are_fetched_as_a_failure_file(
             ["", "loyal-1", "gold", "", "true", "0", "unknown", "upstream_no_answer", "", ""],
         ]
     assert code == 0
+
+
+@pytest.mark.parametrize("import_id", ["csv-0123", "webhook-2026-11-23", "wehbook-2026-11-22"])
+def test_an_import_that_there_is_not_is_said_to_be_none_and_no_file_is_left(
+    stack: Aws, import_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = io.StringIO()
+
+    code = failures.run(
+        {"STACK": stack.name, "AWS_REGION": "us-east-1", "IMPORT": import_id}, Console(file=text, width=300)
+    )
+
+    assert code == 2
+    assert f"there is no import {import_id} there" in text.getvalue()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_import_all_of_whose_rows_were_refused_before_sending_is_one(
+    stack: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = Job(import_id="csv-0123", state=JobState.FINISHED, created_at=1.0)
+    Jobs(boto3.client("dynamodb"), f"{stack.name}-imports", 30).save(job)
+    text = io.StringIO()
+
+    code = failures.run({"STACK": stack.name, "AWS_REGION": "us-east-1", "IMPORT": "csv-0123"}, Console(file=text))
+
+    assert (code, "0 rows that did not become tags" in text.getvalue()) == (0, True)
 
 
 @pytest.mark.parametrize("import_id", ["", "../elsewhere"])

@@ -14,11 +14,12 @@ import pytest
 from rich.console import Console
 
 from infra.local.aws import physical_name
-from infra.schedules import Place, listed, message_of, place_of, run, wanted_of
+from infra.schedules import Place, listed, place_of, run, wanted_of
 from infra.stack import CannotRun, Stack
 from tag_import.scheduled import scheduled_job
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import FaultyAws
+from tests.integration.support.schedules import message_of
 
 NOW = 1_795_350_600.0
 GROUP = physical_name("SegmentExportScheduleGroup")

@@ -73,9 +73,13 @@ def jobs_of(aws: Aws, clock: SteppedClock) -> Jobs:
     return Jobs(dynamodb(), aws.table("imports"), 30, clock)
 
 
+def last_runs_of(aws: Aws, jobs: Jobs) -> LastRuns:
+    return LastRuns(dynamodb(), aws.table("imports"), 30, jobs.clock)
+
+
 def exporter_of(aws: Aws, jobs: Jobs, braze_url: str, token: str = "token", **changed: str) -> Exporter:
     settings = aws.settings(BRAZE_REST_URL=braze_url, CALLBACK_BASE_URL="https://intake.example", **changed)
-    return Exporter(wiring.braze(settings, connections=1), s3(), jobs, settings, lambda: token)
+    return Exporter(wiring.braze(settings, connections=1), s3(), jobs, last_runs_of(aws, jobs), settings, lambda: token)
 
 
 def wait_for(export: SimulatedExport, clock: SteppedClock) -> None:
@@ -126,7 +130,7 @@ def test_braze_is_asked_for_external_ids_alone_and_told_where_to_call(
 
 def test_every_request_has_a_token_of_its_own(aws: Aws, braze: BrazeSimulator, clock: SteppedClock) -> None:
     jobs, settings = jobs_of(aws, clock), aws.settings(BRAZE_REST_URL=braze.url)
-    exporter = Exporter(wiring.braze(settings, connections=1), s3(), jobs, settings)
+    exporter = Exporter(wiring.braze(settings, connections=1), s3(), jobs, last_runs_of(aws, jobs), settings)
     for segment_id in ("first", "second"):
         braze.add_segment(segment_id)
         exporter.start(jobs.save(structs.replace(JOB, import_id=segment_id, export=Export(segment_id))))
@@ -484,7 +488,9 @@ def test_an_export_beyond_all_measure_is_refused(aws: Aws, braze: BrazeSimulator
     _, jobs, job = exporting(aws, braze, clock)
     wait_for(braze.exports.all[0], clock)
     settings = aws.settings(BRAZE_REST_URL=braze.url)
-    exporter = Exporter(wiring.braze(settings, connections=1), s3(), jobs, settings, most_bytes=1000)
+    exporter = Exporter(
+        wiring.braze(settings, connections=1), s3(), jobs, last_runs_of(aws, jobs), settings, most_bytes=1000
+    )
 
     failed = exporter.fetch(job)
 
@@ -497,7 +503,9 @@ def test_a_download_that_takes_too_long_is_begun_again(aws: Aws, braze: BrazeSim
     wait_for(braze.exports.all[0], clock)
     settings = aws.settings(BRAZE_REST_URL=braze.url)
     with pytest.raises(Later):
-        Exporter(wiring.braze(settings, connections=1), s3(), jobs, settings, copy_seconds=0).fetch(job)
+        Exporter(
+            wiring.braze(settings, connections=1), s3(), jobs, last_runs_of(aws, jobs), settings, copy_seconds=0
+        ).fetch(job)
 
 
 def test_the_run_before_is_noted_for_the_list_of_leavers(aws: Aws, braze: BrazeSimulator, clock: SteppedClock) -> None:

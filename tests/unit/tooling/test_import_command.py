@@ -97,6 +97,26 @@ def test_only_what_is_given_is_sent(given: dict[str, str], fields: dict[str, Any
     assert fields_of({"FILE": "some/where/members.csv", **given}) == {"file_name": "members.csv", **fields}
 
 
+def test_a_file_without_rows_is_no_success(server: Scripted, file: Path) -> None:
+    server.answers["GET /tag-imports/csv-1"] = [(200, STATUS | {"rows_read": 0, "sent": 0})]
+
+    ran = Ran(server, FILE=str(file))
+
+    assert ran.code == 1
+    assert "no rows below its first line: nothing was imported" in ran.text
+
+
+def test_a_segment_without_members_is_one(server: Scripted) -> None:
+    server.answers["GET /tag-imports/segment-1"] = [
+        (200, STATUS | {"import_id": "segment-1", "rows_read": 0, "sent": 0})
+    ]
+
+    ran = Ran(server, IMPORT="segment-1")
+
+    assert ran.code == 0
+    assert "nothing was imported" not in ran.text
+
+
 def test_it_waits_for_the_end_and_fetches_the_failure_file(server: Scripted, file: Path) -> None:
     reading = STATUS | {"state": "reading", "rows_read": 1, "sent": 0, "waiting": 1, "rate_per_second": None}
     ended = STATUS | {
