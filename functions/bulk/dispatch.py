@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
@@ -92,12 +92,8 @@ class Sending(Protocol[CallT]):
         """The calls for all rows without a verdict; rows that need none are settled here."""
         ...
 
-    def one_by_one(self, parcel: Parcel, call: CallT) -> Iterable[CallT]:
-        """The rows of a call, each in a call of its own."""
-        ...
-
-    def speaks_for_all(self, call: CallT, outcome: Outcome) -> bool:
-        """Whether an outcome is that of each of the call's rows."""
+    def split(self, parcel: Parcel, call: CallT, outcome: Outcome) -> Sequence[CallT]:
+        """The calls to make in a call's place, should its outcome not be that of each of its rows; none when it is."""
         ...
 
     def send(self, call: CallT) -> Answered | Continued[CallT]:
@@ -261,9 +257,9 @@ class Dispatch(Generic[CallT]):
         if isinstance(answered, Continued):
             self._waiting.appendleft((load, answered.call))
             return
-        if not self._sender.speaks_for_all(call, answered.outcome):
-            load.open_calls += len(call.positions) - 1
-            self._waiting.extendleft((load, single) for single in self._sender.one_by_one(load.settling.parcel, call))
+        if singles := self._sender.split(load.settling.parcel, call, answered.outcome):
+            load.open_calls += len(singles) - 1
+            self._waiting.extendleft((load, single) for single in singles)
             return
         for position in call.positions:
             load.settling.settle(position, answered.outcome)

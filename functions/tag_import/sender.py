@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bulk.dispatch import Answered
@@ -81,14 +81,11 @@ def calls_of(settling: Settling) -> list[Call]:
     return calls
 
 
-def one_by_one(parcel: Parcel, call: Call) -> Iterator[Call]:
-    """The rows of a call, each in a call of its own."""
-    return (_call_of(parcel, position) for position in call.positions)
-
-
-def speaks_for_all(call: Call, outcome: Outcome) -> bool:
-    """Whether an outcome is that of each of the call's rows: one that could be due to another row's tags is not."""
-    return len(call.positions) == 1 or outcome.state is not State.FAILED or outcome.reason in _OF_THE_MEMBER
+def split(parcel: Parcel, call: Call, outcome: Outcome) -> list[Call]:
+    """The rows of a call, each in a call of its own, when the outcome could be due to another row's tags."""
+    if len(call.positions) == 1 or outcome.state is not State.FAILED or outcome.reason in _OF_THE_MEMBER:
+        return []
+    return [_call_of(parcel, position) for position in call.positions]
 
 
 class Sender:
@@ -96,8 +93,7 @@ class Sender:
 
     upstream = "SessionM Core"
     calls_of = staticmethod(calls_of)
-    one_by_one = staticmethod(one_by_one)
-    speaks_for_all = staticmethod(speaks_for_all)
+    split = staticmethod(split)
 
     def __init__(self, sessionm: Sessionm, ledger: Ledger, clock: Callable[[], float] = time.perf_counter) -> None:
         self._sessionm = sessionm

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,7 +64,10 @@ _TOO_LARGE = "the wallet is too large to be kept, so each message asks SessionM 
 
 @dataclass(frozen=True, slots=True)
 class WalletCall:
-    """One request for a member's wallet, or for the page of it after `pages`, the first of which came at `as_of`."""
+    """One request for a member's wallet, or for the page of it after `pages`, the first of which came at `as_of`.
+
+    A call that is made again begins with the first page: the wallet may have changed since.
+    """
 
     positions: tuple[int, ...]
     user_id: str
@@ -131,11 +135,8 @@ class Wallets:
                 calls.append(WalletCall((position,), user_id, wish, os.urandom(8).hex()))
         return calls
 
-    def one_by_one(self, _parcel: Parcel, call: WalletCall) -> Sequence[WalletCall]:
-        return [call]
-
-    def speaks_for_all(self, _call: WalletCall, _outcome: Outcome) -> bool:
-        return True
+    def split(self, _parcel: Parcel, _call: WalletCall, _outcome: Outcome) -> Sequence[WalletCall]:
+        return ()
 
     def _wish(self, import_id: str) -> Prefetch | None:
         if import_id not in self._wishes:
@@ -161,20 +162,24 @@ class Wallets:
         """Fetches and keeps. Raises `InProgress` when a message is asking, or the wallet changed meanwhile."""
         cache: Cache[Any] = self._wallets if call.wish.vendor is None else self._answers
         key, variant = key_of(call.user_id), _variant(call.user_id, call.wish)
-        if not call.pages:
+        if not call.pages or call.tries:
             if not cache.lease_anyway(key, call.holder, _LEASE_SECONDS, variant):
                 raise InProgress("a message is asking for this wallet")
-            call = replace(call, as_of=self._clock())
+            call = replace(call, pages=(), as_of=self._clock())
         begun_at = time.perf_counter()
         try:
             value = self._spared.once(lambda: self._ask(call))
-        except (UpstreamBusy, UpstreamResting) as error:
-            raise UpstreamThrottled(error.upstream, _SPARED_SECONDS) from None
         except (UpstreamRefused, AnswerTooLarge) as error:
             lasting = isinstance(error, UpstreamRefused) and error.vendor_code in _OF_THE_MEMBER
             failure = failure_of(error) if lasting else None
             _held(cache.give_up(key, call.holder, failure, call.wish.fresh_seconds, variant))
             return Answered(_refused(error), None)
+        except UpstreamError as error:
+            with suppress(StoreUnavailable):  # then the lease ends by itself
+                cache.give_up(key, call.holder, None, 0, variant)
+            if isinstance(error, UpstreamBusy | UpstreamResting):
+                raise UpstreamThrottled(error.upstream, _SPARED_SECONDS) from None
+            raise
         seconds = time.perf_counter() - begun_at
         if isinstance(value, WalletCall):
             return Continued(value, seconds)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
+from string import ascii_letters, digits
+
 import pytest
 
-from shared.cache import Cache, Failure, Seen
+from shared.cache import Cache, Failure, Known, Seen, TooLargeToKeep
 from shared.errors import StoreUnavailable
 from tests.integration.support.aws import Aws
 
@@ -144,3 +147,104 @@ def test_a_table_that_refuses_is_a_store_that_is_unavailable(aws: Aws, clock: Cl
         cache.lease("k", "first", 1, Seen())
     with pytest.raises(StoreUnavailable):
         cache.evict("k")
+
+
+# --- what is fetched ahead ------------------------------------------------------------------------------------------
+
+
+def ahead(cache: Cache[list[int]], value: list[int], fresh_seconds: float, variant: str = "") -> bool:
+    """Whether a value fetched ahead was kept."""
+    assert cache.lease_anyway("k", "me", 1, variant)
+    return cache.settle("k", "me", value, cache.clock(), variant, fresh_until=cache.clock() + fresh_seconds)
+
+
+def test_a_value_fetched_ahead_says_until_when_it_is_fresh_and_is_kept_beyond(
+    cache: Cache[list[int]], clock: Clock
+) -> None:
+    begun_at = clock.now
+    assert ahead(cache, [1], 3600)
+
+    clock.now += 3600 + 599
+    found = cache.get("k")
+    assert found is not None
+    assert (found.value, found.fresh_until) == ([1], begun_at + 3600)
+
+    clock.now += 2
+    assert cache.get("k") is None
+
+
+def test_a_value_fetched_later_is_fresh_by_its_age_again(cache: Cache[list[int]]) -> None:
+    assert ahead(cache, [1], 3600)
+    assert cache.lease_anyway("k", "other", 1)
+    assert cache.settle("k", "other", [2], cache.clock())
+
+    found = cache.get("k")
+    assert found is not None
+    assert (found.value, found.fresh_until) == ([2], 0.0)
+
+
+def test_a_variant_that_is_kept_for_less_time_does_not_end_one_that_is_kept_for_more(
+    aws: Aws, cache: Cache[list[int]], clock: Clock
+) -> None:
+    assert ahead(cache, [1], 3600, "ko-KR")
+    item = aws.item("cache", "k")
+    assert item is not None
+
+    assert cache.lease_anyway("k", "a", 1, "en-US")
+    assert cache.settle("k", "a", [2], clock.now, "en-US")
+    assert cache.lease_anyway("k", "b", 1, "pt-BR")
+    assert cache.give_up("k", "b", Failure("upstream_refused", "S", "no"), 30, "pt-BR")
+
+    after = aws.item("cache", "k")
+    assert after is not None
+    assert after["expires_at"] == item["expires_at"]
+    assert cache.look("k", "en-US").entry is not None
+    assert cache.look("k", "pt-BR").failure == Failure("upstream_refused", "S", "no")
+
+
+def test_a_failure_is_kept_for_as_long_as_it_counts(aws: Aws, cache: Cache[list[int]], clock: Clock) -> None:
+    assert cache.lease_anyway("k", "me", 1)
+    assert cache.give_up("k", "me", Failure("upstream_refused", "S", "no"), 3600)
+
+    item = aws.item("cache", "k")
+    assert item is not None
+    assert int(item["expires_at"]) > clock.now + 3600
+
+
+def test_who_fetches_ahead_waits_for_who_is_asking_and_holds_what_it_has(cache: Cache[list[int]], clock: Clock) -> None:
+    assert cache.lease("k", "reader", 2, Seen()) is None
+    assert not cache.lease_anyway("k", "me", 1)
+
+    clock.now += 2.5
+    assert cache.lease_anyway("k", "me", 1)
+    assert cache.lease_anyway("k", "me", 1)
+    cache.evict("k")
+    assert not cache.settle("k", "me", [1], clock.now)
+    assert not cache.give_up("k", "me", Failure("c"), 1)
+
+
+def test_what_is_known_ahead_is_told_for_many_at_once(cache: Cache[list[int]], clock: Clock) -> None:
+    assert ahead(cache, [1], 3600, "ko-KR")
+    assert cache.lease_anyway("gone", "me", 1, "ko-KR")
+    assert cache.give_up("gone", "me", Failure("upstream_refused", "S", "no"), 100, "ko-KR")
+    cache.put("old", [1])
+
+    known = cache.known({"k": "ko-KR", "gone": "ko-KR", "old": "en-US", "never": "en-US"})
+
+    assert known == {
+        "k": Known(clock.now + 3600),
+        "gone": Known(clock.now + 100, Failure("upstream_refused", "S", "no")),
+        "old": Known(0.0),
+    }
+
+
+def test_a_value_no_table_takes_is_told_from_a_table_that_fails(aws: Aws, clock: Clock) -> None:
+    cache = Cache(aws.dynamodb, aws.table("cache"), str, 600, clock)
+    noise = "".join(Random(1).choices(ascii_letters + digits, k=700_000))
+    assert cache.lease_anyway("k", "me", 1)
+
+    with pytest.raises(TooLargeToKeep):
+        cache.settle("k", "me", noise, clock.now)
+    with pytest.raises(StoreUnavailable) as failed:
+        Cache(aws.dynamodb, "no-such-table", str, 600, clock).settle("k", "me", "", clock.now)
+    assert not isinstance(failed.value, TooLargeToKeep)

@@ -137,3 +137,36 @@ def test_a_slot_is_forgotten_by_the_table_after_an_hour(aws: Aws, clock: Clock) 
 
     [item] = aws.items("cache")
     assert item == {"id": f"rate#tags#{int(clock.slot)}", "used": "3", "expires_at": str(int(clock()) + 3600)}
+
+
+def part_worker(aws: Aws, clock: Clock, per_second: int, share_percent: int) -> Rate:
+    table = aws.table("cache")
+    return Rate(aws.dynamodb, table, "tags", per_second, clock, part="prefetch", share_percent=share_percent)
+
+
+@pytest.mark.parametrize(("per_second", "share_percent", "most"), [(40, 50, 20), (100, 33, 33), (3, 10, 1)])
+def test_a_part_has_its_share_of_each_slot_among_all_its_workers_and_the_rest_is_left(
+    aws: Aws, clock: Clock, per_second: int, share_percent: int, most: int
+) -> None:
+    parts = [part_worker(aws, clock, per_second, share_percent) for _ in range(2)]
+    whole = worker(aws, clock, per_second)
+    of_parts = of_whole = 0
+
+    for _ in range(SLOTS_A_SECOND):
+        for rate in parts:
+            ask(rate, 1_000)
+        ask(whole, 1_000)
+        of_parts += sum(taken(rate) for rate in parts)
+        of_whole += taken(whole)
+        clock.slot += 1
+
+    assert (of_parts, of_parts + of_whole) == (most, per_second)
+
+
+def test_a_part_takes_what_others_have_left_and_no_more(aws: Aws, clock: Clock) -> None:
+    whole, part = worker(aws, clock, 40), part_worker(aws, clock, 40, 100)
+    whole.reserve(int(clock.slot), 3)
+
+    part.reserve(int(clock.slot), 4)
+
+    assert (taken(whole), taken(part)) == (3, 1)
