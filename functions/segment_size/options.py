@@ -109,22 +109,27 @@ def span_of(options: SeriesOptions, now: float) -> tuple[date, date]:
     if options.length is None and options.starting_at is None:
         hint = "Give length, as in length=7, or starting_at."
         raise InvalidInput("this field is required", code="missing_field", field="length", hint=hint)
-    firsts = [last - timedelta(days=options.length - 1)] if options.length else []
+    firsts = [_before(last, options.length - 1)] if options.length else []
     if options.starting_at:
         firsts.append(_day(options.starting_at, "starting_at"))
     first = max(firsts)
     if first > last:
         raise InvalidInput("the series ends before it begins", field="starting_at", hint="Give an earlier day.")
-    return max(first, last - timedelta(days=MOST_DAYS - 1)), last
+    return max(first, _before(last, MOST_DAYS - 1)), last
+
+
+def _before(day: date, days: int) -> date:
+    """So many days before, or the first day there is."""
+    return day - min(timedelta(days=days), day - date.min)
 
 
 def _day(moment: str, field: str) -> date:
     """The day in UTC, by which Braze cuts its series."""
     try:
         read = datetime.fromisoformat(_ZONE.sub(_zone, moment) if len(moment) > len("2026-11-22") else moment)
-    except ValueError:
+        return (read.astimezone(UTC) if read.tzinfo else read).date()
+    except (ValueError, OverflowError):  # the latter at either end of the calendar
         raise InvalidInput("there is no such day or time", field=field, hint="As in 2026-11-22T23:59:59Z.") from None
-    return (read.astimezone(UTC) if read.tzinfo else read).date()
 
 
 def _zone(found: re.Match[str]) -> str:

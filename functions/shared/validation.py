@@ -56,6 +56,8 @@ def convert(value: Any, shape: type[Shape], *, strict: bool = True) -> Shape:
             converted = msgspec.convert(_with_whole_numbers(value, msgspec.inspect.type_info(shape)), shape)
     except msgspec.ValidationError as error:
         raise invalid(str(error), shape) from None
+    except UnicodeEncodeError:
+        raise invalid("this is no Unicode text - at `$.query`", shape) from None
     if not strict and isinstance(converted, msgspec.Struct):
         _refuse_null(value, converted)
     return converted

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import requests
@@ -21,49 +20,52 @@ EXAMPLES = 4
 # Closed until a deployment opens it, and told nobody but Braze: test_contract.py has their other answers.
 NEVER_ACCEPTED = {"POST /catalog/{operation+}", "POST /segment-exports/{import_id}/callback/{token}"}
 
+# Answers of one operation whose links are followed.
 FOLLOWED = 3
 
 
-@dataclass(frozen=True)
-class Run:
-    bundle: LocalBundle
-    outcomes: Mapping[str, Outcome]
+class Run(NamedTuple):
+    api: str
+    outcome: Outcome
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    scratch = tmp_path_factory.mktemp("fuzz")
-    settings = BundleSettings(state_dir=scratch, latency_scale=0, max_environments=1, warm=False)
-    with LocalBundle(settings) as bundle:
-        yield Run(bundle, {api: fuzz(bundle, api, scratch, EXAMPLES) for api in DESCRIPTIONS})
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBundle]:
+    settings = BundleSettings(
+        state_dir=tmp_path_factory.mktemp("bundle"), latency_scale=0, max_environments=1, warm=False
+    )
+    with LocalBundle(settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=DESCRIPTIONS)
+def run(bundle: LocalBundle, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return Run(request.param, fuzz(bundle, request.param, tmp_path_factory.mktemp("answers"), EXAMPLES))
 
 
 def in_api(api: str) -> list[Operation]:
     return [each for each in operations() if each.api == api]
 
 
-@pytest.mark.parametrize("api", DESCRIPTIONS)
-def test_no_answer_breaks_its_contract(run: Run, api: str) -> None:
-    assert not run.outcomes[api].failed, run.outcomes[api].report
+def test_no_answer_breaks_its_contract(run: Run) -> None:
+    assert not run.outcome.failed, run.outcome.report
 
 
-@pytest.mark.parametrize("api", DESCRIPTIONS)
-def test_every_route_was_put_to_the_test_with_good_and_bad_requests(run: Run, api: str) -> None:
-    takes_input = {each.route: "400" in each.details["responses"] for each in in_api(api)}
+def test_every_route_was_put_to_the_test_with_good_and_bad_requests(run: Run) -> None:
+    takes_input = {each.route: "400" in each.details["responses"] for each in in_api(run.api)}
 
-    statuses = run.outcomes[api].statuses()
+    statuses = run.outcome.statuses()
     assert set(statuses) == set(takes_input)
     assert {route for route in statuses if min(statuses[route]) >= 300} <= NEVER_ACCEPTED
     assert {route for route in statuses if takes_input[route] and 400 not in statuses[route]} <= NEVER_ACCEPTED
 
 
-@pytest.mark.parametrize("api", DESCRIPTIONS)
-def test_every_link_of_an_answer_leads_to_what_it_names(run: Run, api: str) -> None:
+def test_every_link_of_an_answer_leads_to_what_it_names(bundle: LocalBundle, run: Run) -> None:
     """Schemathesis follows links too, but begins at no operation whose fields look like ids of others."""
-    bundle = run.bundle
+    api = run.api
     base = bundle.content_url if api == "ContentApi" else bundle.intake_url
     followed: dict[str, int] = defaultdict(int)
-    for answer in reversed(run.outcomes[api].answers):
+    for answer in reversed(run.outcome.answers):
         for link in links(api, answer.operation, answer.status):
             (name, pointer), *_ = link["parameters"].items()
             value = answer.body[pointer.removeprefix("$response.body#/")]
