@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from rich.console import Console
 
@@ -215,6 +216,33 @@ def test_a_file_that_cannot_be_written_changes_nothing(aws: Aws, local: Path, tm
 
     assert (code, held(aws)) == (2, before)
     assert "did not work" in said
+
+
+def test_a_deployed_stack_is_asked_where_its_secret_and_its_apis_are(aws: Aws, tmp_path: Path) -> None:
+    nowhere = tmp_path / "no-bundle-runs.json"
+    aws.put_secret("deployed", {"callers": {"by-hand": {"key": PLAIN_KEY, "allows": ["POST /tags"]}}})
+    outputs = {
+        "CallersSecretArn": f"{aws.name}-deployed",
+        "ContentApiUrl": "https://content.example.com",
+        "IntakeApiUrl": "https://intake.example.com",
+    }
+    cloudformation = boto3.client("cloudformation", endpoint_url=aws.url)
+    for name, told in ((aws.name, outputs), (f"{aws.name}-old", {})):
+        body = {
+            "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
+            "Outputs": {key: {"Value": value} for key, value in told.items()},
+        }
+        cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(body))
+
+    code, said = ran(nowhere, NAME="operator", ALLOWS="*", STACK=aws.name, AWS_REGION="us-east-1")
+    assert code == 0
+    assert "https://content.example.com" in said
+    assert "https://intake.example.com" in said
+    text = aws.secretsmanager.get_secret_value(SecretId=f"{aws.name}-deployed")["SecretString"]
+    assert set(json.loads(text)["callers"]) == {"by-hand", "operator"}
+
+    code, said = ran(nowhere, NAME="operator", ALLOWS="*", STACK=f"{aws.name}-old", AWS_REGION="us-east-1")
+    assert (code, "no output CallersSecretArn" in said) == (2, True)
 
 
 # --- the list ---------------------------------------------------------------------------------------------------------
