@@ -37,8 +37,8 @@ NO_CREDENTIALS: Final = (
 NO_REGION: Final = "in which region? Set AWS_REGION, as in AWS_REGION=eu-west-1"
 
 # What is to be put into each secret, and how; the shapes are in docs/configuration.md.
+_CALLERS: Final = "CallersSecretArn"
 _SECRETS: Final[Mapping[str, tuple[str, str]]] = {
-    "CallersSecretArn": ("who may call", "callers.json"),
     "SessionmSecretArn": ("the SessionM credentials", "sessionm.json"),
     "BrazeSecretArn": ("the Braze REST API key", "braze.json"),
 }
@@ -135,8 +135,15 @@ def next_steps(stack: Stack) -> list[str]:
     """What is left to do once a stack is deployed, one line each. Raises `CannotRun`."""
     outputs = stack.outputs()
     lines = [f"{name}: {outputs[name]}" for name in ("ContentApiUrl", "IntakeApiUrl", "ImportBucketName")]
-    empty = [name for name in _SECRETS if _is_empty(stack, outputs[name])]
+    empty = [name for name in (_CALLERS, *_SECRETS) if _is_empty(stack, outputs[name])]
     for name in empty:
+        if name == _CALLERS:
+            lines += [
+                "",
+                "CallersSecret is empty, so nobody may call. README, Deploy, shows who usually may; the first:",
+            ]
+            lines.append('    make caller NAME=operator ALLOWS="*" FILE=caller.conf')
+            continue
         what, file = _SECRETS[name]
         lines += [
             "",
@@ -144,8 +151,6 @@ def next_steps(stack: Stack) -> list[str]:
             f"    aws secretsmanager put-secret-value --region {stack.session.region_name} "
             f"--secret-id {outputs[name]} --secret-string file://{file}",
         ]
-    if "CallersSecretArn" in empty:
-        lines.append("    or, one caller at a time: make caller NAME=... ALLOWS=...")
     lines += ["", "To see that it answers:", f"    curl -sS --fail-with-body {outputs['ContentApiUrl']}/health"]
     return lines
 

@@ -216,9 +216,9 @@ def test_each_empty_secret_is_named_with_the_command_that_fills_it_and_no_other(
     text = "\n".join(deploy.next_steps(deployed(aws, "Braze")))
 
     assert "ContentApiUrl: https://content" in text
-    assert "CallersSecret is empty. It takes who may call" in text
-    assert "make caller NAME=" in text
-    assert "SessionmSecret is empty" in text
+    assert "CallersSecret is empty, so nobody may call" in text
+    assert "make caller NAME=operator" in text
+    assert "SessionmSecret is empty. It takes the SessionM credentials" in text
     assert "BrazeSecret" not in text
     (line,) = [line for line in text.splitlines() if "file://sessionm.json" in line]
     assert f"{aws.name}-Sessionm" in line

@@ -31,7 +31,9 @@ def stack(aws: Aws, written: Template) -> Stack:
     """The stores of template.yaml, with their own deletion policies, as a stack of moto's CloudFormation."""
     body = {
         "Parameters": {name: {"Type": declared["Type"]} for name, declared in written.parameters.items()},
+        "Conditions": written.conditions,
         "Resources": written.of_type(*STORES),
+        "Conditions": written.conditions,
     }
     session = boto3.Session(region_name="us-east-1")
     session.client("cloudformation").create_stack(
