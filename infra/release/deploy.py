@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -106,10 +107,17 @@ def deploy(
     command = [str(Path(sys.executable).with_name("sam")), "deploy"]
     command += ["--config-file", str(path), "--template-file", str(build / "template.yaml")]
     command += ["--stack-name", answers.stack_name, "--region", region]
+    # In case the answers are older than what the stack needs now.
+    command += ["--capabilities", *_deploy_defaults(defaults)["capabilities"].split()]
     if said_no(environment, "CONFIRM"):
         command.append("--no-confirm-changeset")
     command += ["--parameter-overrides", *kept.words_of(overrides)]
     return run(command)
+
+
+def _deploy_defaults(defaults: Path) -> Mapping[str, str]:
+    found: Mapping[str, str] = tomllib.loads(defaults.read_text(encoding="utf-8"))["default"]["deploy"]["parameters"]
+    return found
 
 
 def architecture_of(build: Path) -> str:

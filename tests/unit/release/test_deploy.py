@@ -168,6 +168,8 @@ def test_sam_gets_every_answer_the_architecture_that_was_built_and_a_release(ans
     assert sam.option("--region") == "eu-west-1"
     assert sam.option("--config-file") == str(answers_file)
     assert sam.option("--template-file") == str(build / "template.yaml")
+    capabilities = sam.command.index("--capabilities")
+    assert sam.command[capabilities + 1 : capabilities + 3] == ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
     assert "--no-confirm-changeset" not in sam.command
     parameters = sam.parameters()
     release = parameters.pop("Release")

@@ -33,7 +33,6 @@ def stack(aws: Aws, written: Template) -> Stack:
         "Parameters": {name: {"Type": declared["Type"]} for name, declared in written.parameters.items()},
         "Conditions": written.conditions,
         "Resources": written.of_type(*STORES),
-        "Conditions": written.conditions,
     }
     session = boto3.Session(region_name="us-east-1")
     session.client("cloudformation").create_stack(
