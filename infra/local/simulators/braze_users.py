@@ -96,6 +96,8 @@ def _fault(array: str, item: Json) -> str:
     primary = [name for name in PRIMARY if item.get(name)]
     if len(primary) > 1 or not (primary or any(item.get(name) for name in SECONDARY)):
         return "exactly one of 'external_id', 'user_alias' or 'braze_id', or else 'email' or 'phone', is required"
+    if not isinstance(item.get("external_id", ""), str | None):
+        return "'external_id' must be a string"
     if len(str(item.get("external_id", "")).encode()) > MAX_EXTERNAL_ID_BYTES:
         return "EXTERNAL_USER_ID_TOO_LARGE"
     if array == "attributes":

@@ -57,6 +57,7 @@ def test_seventy_five_objects_pass_and_one_more_does_not(braze: BrazeSimulator) 
         ("events", EVENT | {"braze_id": "b"}),
         ("events", {"name": "a", "time": TIME}),
         ("events", EVENT | {"external_id": "x" * 988}),
+        ("events", EVENT | {"external_id": {"nested": "u1"}}),
         ("events", EVENT | {"name": ""}),
         ("events", EVENT | {"time": "now"}),
         ("events", EVENT | {"time": None}),
