@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 ITEM = "job"
 
+# Items of imports that have begun and not ended carry this attribute, and so stand in the sparse index of the same name.
+UNDER_WAY = "under_way"
+
 # What can be an import's id; nothing else is looked for.
 IMPORT_ID = re.compile(r"[a-z]+-[0-9a-f-]{1,64}\Z")
 
@@ -239,6 +242,7 @@ class Jobs:
         Raises `Outdated` when it was written since it was read.
         """
         saved = msgspec.structs.replace(job, version=job.version + 1)
+        is_under_way = not saved.finished_at and saved.state is not JobState.AWAITING_UPLOAD
         with store("imports"):
             try:
                 self._client.put_item(
@@ -250,6 +254,7 @@ class Jobs:
                         "version": {"N": str(saved.version)},
                         "job": {"S": msgspec.json.encode(saved).decode()},
                         "expires_at": {"N": str(int(self.clock()) + self._retention_seconds)},
+                        **({UNDER_WAY: {"S": "yes"}} if is_under_way else {}),
                     },
                     ConditionExpression="version = :known" if job.version else _IS_NEW,
                     ExpressionAttributeValues={":known": {"N": str(job.version)}},

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from shared.aws import store
 from shared.errors import ConfigurationError, StoreUnavailable
-from shared.observability import gauge
+from shared.observability import count, gauge
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -99,14 +99,20 @@ class Secret(Generic[Shape]):
                 self._value, self._fault = self._read(), None
             except ConfigurationError as fault:
                 self._value, self._fault, self._read_at = None, fault, now
+                self._count_unreadable()
                 raise
             except StoreUnavailable:
+                self._count_unreadable()
                 if self._value is None or age > self._max_stale_seconds:
                     raise
                 self._spared_until = now + REFRESH_INTERVAL_SECONDS
                 return self._value
             self._read_at = now
             return self._value
+
+    def _count_unreadable(self) -> None:
+        if self._stage == "AWSCURRENT":  # there need not be another
+            count("SecretsUnreadable")
 
     def _read(self) -> Shape:
         with store("Secrets Manager"):

@@ -27,6 +27,21 @@ def template() -> Mapping[str, Any]:
     return parse(ROOT / "template.yaml")
 
 
+@cache
+def observability() -> Mapping[str, Any]:
+    """infra/observability.yaml likewise."""
+    return parse(ROOT / "infra" / "observability.yaml")
+
+
+@cache
+def metrics() -> Mapping[str, tuple[str, str]]:
+    """Unit and origin of each metric that docs/metrics.md lists."""
+    rows = [row for row in table_rows(DOCS / "metrics.md") if row[0] != "Metric"]
+    names = [row[0] for row in rows]
+    assert len(names) == len(set(names))
+    return {name: (unit, origin) for name, unit, origin, _ in rows}
+
+
 def template_routes(api: str) -> set[str]:
     """The routes of one HTTP API, as in "POST /tags"."""
     events = [

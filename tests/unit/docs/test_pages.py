@@ -34,6 +34,8 @@ from tests.unit.docs.material import (
     Operation,
     blocks,
     environment_variables,
+    metrics,
+    observability,
     operation_for,
     table_rows,
     template,
@@ -269,6 +271,7 @@ def test_links_lead_somewhere(page: Any) -> None:
 def test_resources_outputs_and_files_that_are_named_exist(page: Any) -> None:
     text = page.read_text(encoding="utf-8")
     names = {*template()["Resources"], *template()["Outputs"], *template()["Parameters"]}
+    names |= {*observability()["Resources"], *metrics()}
 
     kinds = "Function|Queue|Table|Logs|SecretArn|Url|BucketName|Ids|Days|Seconds|Milliseconds|Limit|Workers|Concurrency"
     written = set(re.findall(rf"\b(?:[A-Z][a-z]+)+(?:{kinds})\b", text))

@@ -1,0 +1,317 @@
+"""How the bundle is, in one screen, and whether it needs a person.
+
+    make status                of the bundle on this machine while it runs, else of what `make deploy` has deployed
+    make status STACK=name     of a stack
+    make status JSON=yes       for scripts
+
+The exit code is 0 when all is well, 1 when something needs a person, 2 when AWS could not be asked. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+
+from bulk.jobs import UNDER_WAY, Job
+from bulk.progress import Counts, counts_of
+from bulk.verdicts import Verdicts
+from infra.local.aws import physical_name
+from infra.redrive import FAILED_EVENTS, QUEUES
+from infra.schedules import listed, place_of
+from infra.stack import CannotRun, Stack, stack_of
+from infra.triggers import Triggers, Unresolved
+from infra.wishes import said_yes
+from shared.breaker import VOTES, VOTING_SECONDS
+from shared.errors import StoreUnavailable
+from shared.gate import Gate
+from shared.tally import Tally
+
+# Whose breaker there is, and what stands before which door of Braze's.
+BREAKERS: Final = ("SessionM Connect",)
+GATES: Final[Mapping[str, str]] = {
+    "braze": "triggers, segments and events",
+    "braze-broadcasts": "broadcasts",
+    "braze-track": "users/track",
+    "braze-purchases": "purchases",
+}
+SECRETS: Final = ("CallersSecret", "SessionmSecret", "BrazeSecret")
+
+# Messages are tried for 34 hours at most; an import that takes longer waits for something else.
+_LONG_HOURS: Final = 36
+
+_MOST_SHOWN: Final = 10
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class QueueStatus:
+    """Messages that wait, those in a worker's hand or put off, and those in its dead-letter queue."""
+
+    name: str
+    waiting: int
+    in_hand: int
+    given_up: int
+
+
+@dataclass(frozen=True)
+class ImportStatus:
+    import_id: str
+    state: str
+    hours: float
+    rows_read: int
+    sent: int
+    failed: int
+    skipped: int
+    unknown: int
+    waiting: int
+
+
+@dataclass(frozen=True)
+class SecretStatus:
+    """`age_days` is None while the secret has no value."""
+
+    name: str
+    age_days: float | None
+
+
+@dataclass(frozen=True)
+class ScheduleStatus:
+    name: str
+    expression: str
+    enabled: bool
+
+
+@dataclass(frozen=True)
+class Status:
+    """`breakers` holds vendors that are being spared, `gates` those that asked to be left alone, in seconds from now.
+
+    `alarms` are those that ring, `needs` says in words what a person has to see to.
+    """
+
+    place: str
+    queues: list[QueueStatus]
+    failed_events: int
+    imports: list[ImportStatus]
+    unknown_triggers: int
+    unknown_events: int
+    oldest_unknown: str | None
+    breakers: list[str]
+    gates: dict[str, float]
+    secrets: list[SecretStatus]
+    schedules: list[ScheduleStatus]
+    alarms: list[str]
+    needs: list[str] = field(default_factory=list)
+
+
+def status_of(stack: Stack, now: float) -> Status:
+    """Raises `CannotRun` when AWS refuses."""
+    dynamodb, cache_table = stack.client("dynamodb"), stack.physical_id("CacheTable")
+    unknown = list(_unknown(stack))
+    events = sum(each.is_event for each in unknown)
+    found = Status(
+        place=stack.place,
+        queues=[_queue(stack, *names) for names in QUEUES.values()],
+        failed_events=_lengths(stack, "FailedEventsQueue")[0],
+        imports=[_import(job, counts, now) for job, counts in _imports(stack)],
+        unknown_triggers=len(unknown) - events,
+        unknown_events=events,
+        oldest_unknown=unknown[0].entered_at.isoformat() if unknown else None,
+        breakers=[
+            upstream
+            for upstream in BREAKERS
+            if _asked(Tally(dynamodb, cache_table, f"breaker {upstream}", VOTES, VOTING_SECONDS).is_full)
+        ],
+        gates={
+            name: round(seconds, 1)
+            for name in GATES
+            if (seconds := Gate(dynamodb, cache_table, name).wait_seconds(urgent=False))
+        },
+        secrets=[_secret(stack, name, now) for name in SECRETS],
+        schedules=list(_schedules(stack)),
+        alarms=_alarms(stack),
+    )
+    found.needs.extend(_needs(found, _secret_max_age_days(stack)))
+    return found
+
+
+def _needs(found: Status, secret_max_age_days: float) -> Iterator[str]:
+    for name, queue in zip(QUEUES, found.queues, strict=True):
+        if queue.given_up:
+            again = f"mend the cause, then make redrive QUEUE={name}"
+            yield f"{queue.given_up} messages of {queue.name} were given up: {again}"
+    if found.failed_events:
+        yield f"{found.failed_events} events failed: make redrive QUEUE={FAILED_EVENTS} lists them"
+    for each in found.imports:
+        if each.hours > _LONG_HOURS:
+            yield f"import {each.import_id} is {each.state} for {each.hours:.0f} hours"
+    if found.unknown_triggers or found.unknown_events:
+        number = found.unknown_triggers + found.unknown_events
+        yield f"{number} triggers and events are unknown: make triggers lists them, make resend decides"
+    for secret in found.secrets:
+        if secret.age_days is None:
+            yield f"{secret.name} has no value: put one in"
+        elif secret.age_days > secret_max_age_days:
+            yield f"{secret.name} is {secret.age_days:.0f} days old: rotate it"
+    for alarm in found.alarms:
+        yield f"alarm {alarm}: see docs/runbook.md"
+
+
+# --- what AWS tells ---------------------------------------------------------------------------------------------------
+
+
+def _asked(call: Callable[[], Answer]) -> Answer:
+    try:
+        return call()
+    except (BotoCoreError, ClientError, StoreUnavailable) as error:
+        raise CannotRun(f"AWS refuses: {error}") from None
+
+
+def _unknown(stack: Stack) -> Iterator[Unresolved]:
+    """Oldest first."""
+    return Triggers(
+        stack.client("dynamodb"),
+        stack.physical_id("LedgerTable"),
+        stack.client("sqs"),
+        stack.physical_id("TriggerQueue"),
+        stack.physical_id("TrackQueue"),
+    ).unresolved()
+
+
+def _secret_max_age_days(stack: Stack) -> float:
+    """What the stack was told, and its template's default for one from before it could be told."""
+    (found,) = _asked(lambda: stack.client("cloudformation").describe_stacks(StackName=stack.name))["Stacks"]
+    told = {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])}
+    return float(told.get("SecretMaxAgeDays", 365))
+
+
+def _lengths(stack: Stack, queue: str) -> tuple[int, int]:
+    """Messages that can be received, and those that cannot yet or not again."""
+    url = stack.physical_id(queue)
+    kinds: Sequence[Any] = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
+    found = _asked(lambda: stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=kinds))["Attributes"]
+    waiting, *others = (int(found[kind]) for kind in kinds)
+    return waiting, sum(others)
+
+
+def _queue(stack: Stack, queue: str, dead_letters: str) -> QueueStatus:
+    waiting, in_hand = _lengths(stack, queue)
+    return QueueStatus(queue, waiting, in_hand, sum(_lengths(stack, dead_letters)))
+
+
+def _imports(stack: Stack) -> Iterator[tuple[Job, Counts]]:
+    dynamodb, table = stack.client("dynamodb"), stack.physical_id("ImportsTable")
+    verdicts = Verdicts(dynamodb, table, retention_days=1)  # which only counts for what is written
+    pages = dynamodb.get_paginator("query").paginate(
+        TableName=table,
+        IndexName=UNDER_WAY,
+        KeyConditionExpression=f"{UNDER_WAY} = :yes",
+        ExpressionAttributeValues={":yes": {"S": "yes"}},
+    )
+    for found in _asked(lambda: [item for page in pages for item in page["Items"]]):
+        job = msgspec.json.decode(found["job"]["S"], type=Job)
+        yield job, counts_of(job, _asked(partial(verdicts.tally, job.import_id)))
+
+
+def _import(job: Job, counts: Counts, now: float) -> ImportStatus:
+    hours = round((now - (job.started_at or job.created_at)) / 3600, 1)
+    return ImportStatus(job.import_id, job.state.value, hours, **msgspec.structs.asdict(counts))
+
+
+def _secret(stack: Stack, name: str, now: float) -> SecretStatus:
+    secret_id = physical_name(name) if stack.endpoint_url else stack.physical_id(name)
+    versions = _asked(lambda: stack.client("secretsmanager").list_secret_version_ids(SecretId=secret_id))["Versions"]
+    current = [version for version in versions if "AWSCURRENT" in version.get("VersionStages", [])]
+    if not current:
+        return SecretStatus(name, None)
+    return SecretStatus(name, round((now - current[0]["CreatedDate"].timestamp()) / 86_400, 1))
+
+
+def _schedules(stack: Stack) -> Iterator[ScheduleStatus]:
+    """The refresh of segment sizes, which is a rule, and the schedules of exports. A local bundle has no such rule."""
+    if not stack.endpoint_url:
+        rule = stack.physical_id("SegmentRefreshFunctionRefresh")
+        found = _asked(lambda: stack.client("events").describe_rule(Name=rule))
+        yield ScheduleStatus("segment sizes", found["ScheduleExpression"], found["State"] == "ENABLED")
+    for each in _asked(lambda: listed(stack.client("scheduler"), place_of(stack))):
+        yield ScheduleStatus(each["Name"], each["ScheduleExpression"], each["State"] == "ENABLED")
+
+
+def _alarms(stack: Stack) -> list[str]:
+    """The stack's alarms that ring, by their names without the stack's, which may begin another stack's name, too."""
+    prefix = f"{stack.name}-"
+    pages = (
+        stack.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix, StateValue="ALARM")
+    )
+    ringing = _asked(
+        lambda: [each["AlarmName"].removeprefix(prefix) for page in pages for each in page["MetricAlarms"]]
+    )
+    return [name for name in ringing if name.isalpha()]
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def lines_of(found: Status) -> Iterator[str]:
+    """The screen, line by line."""
+    yield found.place
+    yield ""
+    yield f"{'queue':<20} {'waiting':>9} {'in hand':>9} {'given up':>9}"
+    for queue in found.queues:
+        yield f"{queue.name:<20} {queue.waiting:>9} {queue.in_hand:>9} {queue.given_up:>9}"
+    yield f"{'FailedEventsQueue':<20} {found.failed_events:>9}"
+    yield ""
+    yield f"imports under way: {len(found.imports) or 'none'}"
+    for each in found.imports[:_MOST_SHOWN]:
+        yield (
+            f"  {each.import_id} {each.state} for {each.hours} h: {each.rows_read} rows read, {each.sent} sent, "
+            f"{each.failed} failed, {each.skipped} skipped, {each.unknown} unknown, {each.waiting} waiting"
+        )
+    if len(found.imports) > _MOST_SHOWN:
+        yield f"  and {len(found.imports) - _MOST_SHOWN} more"
+    since = f", the oldest since {found.oldest_unknown}" if found.oldest_unknown else ""
+    yield f"unknown: {found.unknown_triggers} triggers, {found.unknown_events} events{since}"
+    yield f"spared because they fail: {', '.join(found.breakers) or 'none'}"
+    waits = [f"{GATES[name]} for {seconds:g} s" for name, seconds in found.gates.items()]
+    yield f"held back because Braze asked for it: {', '.join(waits) or 'none'}"
+    ages = [f"{each.name} {'empty' if each.age_days is None else f'{each.age_days:g} days'}" for each in found.secrets]
+    yield f"secrets: {', '.join(ages)}"
+    runs = [f"{each.name} {each.expression}{'' if each.enabled else ' (disabled)'}" for each in found.schedules]
+    yield f"schedules: {'; '.join(runs) or 'none'}"
+    yield f"alarms: {', '.join(found.alarms) or 'none'}"
+    yield ""
+    yield "a person is needed:" if found.needs else "nobody is needed"
+    for need in found.needs:
+        yield f"  {need}"
+
+
+def run(environment: Mapping[str, str], console: Console, bundle_path: Path | None = None) -> int:
+    """Shows the status and returns the exit code."""
+    try:
+        stack = stack_of(environment, bundle_path) if bundle_path else stack_of(environment)
+        found = status_of(stack, time.time())
+    except CannotRun as error:
+        console.print(str(error), markup=False, soft_wrap=True)
+        return 2
+    if said_yes(environment, "JSON"):
+        console.print(json.dumps(asdict(found), indent=2), markup=False, highlight=False, soft_wrap=True)
+    else:
+        for line in lines_of(found):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return 1 if found.needs else 0
+
+
+if __name__ == "__main__":
+    wishes = {"JSON": "yes"} if "--json" in sys.argv[1:] else {}
+    sys.exit(run({**os.environ, **wishes}, Console()))
