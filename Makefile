@@ -15,7 +15,7 @@ CHECKED := functions infra tests
 # A file's tests share what they start, and many of them wait; the slow folders come first, so that no worker ends late.
 PYTEST = $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo run test check format bench fuzz build deploy destroy costs requirements sam-demo clean environment npm-packages import status redrive failures triggers resend schedule schedules unschedule caller callers \
+.PHONY: help demo run test check format bench fuzz build deploy destroy costs requirements sam-demo clean environment npm-packages import prefetch status redrive failures triggers resend schedule schedules unschedule caller callers \
 	render lint-liquid
 
 help: ## print this list
@@ -34,6 +34,9 @@ sam-demo: environment ## the demo's calls through sam local (needs Docker)
 # What these are told (FILE=..., QUEUE=...) reaches them as environment variables, as make does with its arguments.
 import: environment ## tags from a file: FILE=members.csv TAG=gold TTL=30d
 	@$(PY) -m infra.tag_import
+
+prefetch: environment ## wallets before a send: SEGMENT=... CULTURE=ko FRESH=14400, or FILE=ids.txt
+	@$(PY) -m infra.wallet_prefetch
 
 failures: environment ## the rows of an import that were not sent: IMPORT=webhook-2026-11-22
 	@PYTHONPATH=functions $(PY) -m infra.failures
@@ -68,7 +71,7 @@ triggers: environment ## triggers and events whose outcome is unknown
 resend: environment ## send one of those again, TRIGGER=trg-..., or take it off the list, DROP=trg-...
 	@PYTHONPATH=functions $(PY) -m infra.triggers resend
 
-redrive: environment ## try again what was given up: QUEUE=tag, bulk-tag, import, trigger, urgent-trigger or track; DRY=yes counts; failed-events are listed
+redrive: environment ## try again what was given up: QUEUE=tag, bulk-tag, prefetch, import, trigger, urgent-trigger or track; DRY=yes counts; failed-events are listed
 	@$(PY) -m infra.redrive
 
 invoke-%: environment ## one function with its example event, as in make invoke-wallet

@@ -9,12 +9,10 @@ be read, 2 when no import could be made or watched, 130 after Ctrl-C. So a scrip
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
@@ -22,32 +20,22 @@ from typing import IO, Any, Final
 import requests
 from rich.console import Console
 from rich.progress import (
-    BarColumn,
     DownloadColumn,
-    MofNCompleteColumn,
     Progress,
     TaskID,
-    TextColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
 
-from infra.intake_api import IntakeApi, NoAnswer, Refused, intake_of
+from infra.intake_api import NoAnswer, Refused, intake_of
 from infra.stack import CannotRun
+from infra.watching import PAUSES_SECONDS, TRANSFER_TIMEOUTS, Sleep, Watching, reasons_in
 from infra.wishes import said_yes, tags_of
 
 # What S3 takes in one upload. A CSV is a fifth of its size when packed, so this is 300 million members.
 MOST_BYTES: Final = 5 * 1024**3
 
-# An upload or a question that fails is tried again, with growing pauses, for about five minutes.
-_PAUSES_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0)
-_POLL_SECONDS: Final = 2.0
-
-_UPLOAD_TIMEOUTS: Final = (10, 300)
-_ENDED: Final = frozenset({"finished", "failed"})
 # What the name of a failure file has that the name of its file had not: it may be imported in its turn.
 _OF_AN_IMPORT: Final = re.compile(r"\.(csv|segment)-[0-9a-f]+\.failures$")
-_LONGEST_CELL: Final = 2**31 - 1  # a line that could not be taken apart is listed whole
 _VERDICTS: Final = ("sent", "failed", "skipped", "unknown")
 _DOING: Final = {
     "awaiting_upload": "waiting for the file to be noticed",
@@ -56,8 +44,6 @@ _DOING: Final = {
     "reading": "reading and sending",
     "delivering": "sending",
 }
-
-Sleep = Callable[[float], None]
 
 
 class AddressExpired(Exception):
@@ -81,20 +67,15 @@ class _Counted:
         return piece
 
 
-class Importing:
-    """One import, from the file to the failure file. `sleep` waits between two tries or two looks."""
-
-    def __init__(self, api: IntakeApi, console: Console, sleep: Sleep = time.sleep) -> None:
-        self._api = api
-        self._console = console
-        self._sleep = sleep
+class Importing(Watching):
+    """One import, from the file to the failure file."""
 
     def submit(self, path: Path, fields: Mapping[str, Any]) -> str:
         """Uploads the file and returns the import's id. Raises `CannotRun`, or `Refused` when the API says no."""
         size_bytes = _size_bytes(path)
-        with self._progress(DownloadColumn()) as progress:
+        with self.progress(DownloadColumn()) as progress:
             task = progress.add_task(f"uploading {path.name}", total=size_bytes)
-            for pause in (*_PAUSES_SECONDS, None):
+            for pause in (*PAUSES_SECONDS, None):
                 try:
                     answer = self._api.post("/tag-imports", fields)
                     self._upload(path, answer["upload"], progress, task)
@@ -103,52 +84,17 @@ class Importing:
                     reason = "the upload address was over before the file was up"
                 except NoAnswer as error:
                     reason = str(error)
-                self._pause(pause, f"{reason}. Nothing was imported")
+                self.pause(pause, f"{reason}. Nothing was imported")
         raise AssertionError("the last pause raises")
-
-    def watch(self, import_id: str) -> dict[str, Any]:
-        """Shows how the import goes and returns its last status. Raises `CannotRun` or `Refused`."""
-        with self._progress(MofNCompleteColumn()) as progress:
-            task = progress.add_task("waiting", total=None)
-            pauses = iter(_PAUSES_SECONDS)
-            while True:
-                try:
-                    status = self._api.get(f"/tag-imports/{import_id}")
-                except NoAnswer as error:
-                    progress.update(task, description="no answer, asking again")
-                    self._pause(next(pauses, None), f"{error}. The import {import_id} goes on")
-                    continue
-                pauses = iter(_PAUSES_SECONDS)
-                _show(progress, task, status)
-                if status["state"] in _ENDED or status["state"] == "open":
-                    return status
-                self._sleep(_POLL_SECONDS)
-
-    def fetch(self, url: str, path: Path) -> None:
-        """Saves a failure file. Raises `CannotRun`."""
-        partial = path.with_name(path.name + ".part")
-        for pause in (*_PAUSES_SECONDS[:4], None):
-            try:
-                with requests.get(url, stream=True, timeout=_UPLOAD_TIMEOUTS) as reply, partial.open("wb") as file:
-                    reply.raise_for_status()
-                    for piece in reply.iter_content(1_048_576):
-                        file.write(piece)
-                partial.replace(path)
-                return
-            except requests.RequestException as error:
-                # Not the error itself: it holds the address, which opens the file to anybody.
-                self._pause(pause, f"the failure file did not come ({type(error).__name__})")
-            except OSError as error:
-                raise CannotRun(f"{path} cannot be written: {error.strerror}") from None
 
     def _upload(self, path: Path, upload: Mapping[str, Any], progress: Progress, task: TaskID) -> None:
         """One file, one address, as often as it takes. Raises `AddressExpired` or `CannotRun`."""
-        for pause in (*_PAUSES_SECONDS, None):
+        for pause in (*PAUSES_SECONDS, None):
             progress.reset(task)
             try:
                 with path.open("rb") as file:
                     body = _Counted(file, path.stat().st_size, lambda read: progress.advance(task, read))
-                    reply = requests.put(upload["url"], data=body, headers=upload["headers"], timeout=_UPLOAD_TIMEOUTS)
+                    reply = requests.put(upload["url"], data=body, headers=upload["headers"], timeout=TRANSFER_TIMEOUTS)
                 if reply.ok:
                     return
                 if reply.status_code == 403 and "expired" in reply.text.lower():
@@ -160,17 +106,7 @@ class Importing:
                 reason = f"the line was cut ({type(error).__name__})"
             except OSError as error:
                 raise CannotRun(f"{path} cannot be read: {error.strerror}") from None
-            self._pause(pause, f"the file did not arrive: {reason}. Nothing was imported")
-
-    def _pause(self, seconds: float | None, otherwise: str) -> None:
-        """Waits before the next try; without one, says in `CannotRun` why it ends here."""
-        if seconds is None:
-            raise CannotRun(f"{otherwise}.")
-        self._sleep(seconds)
-
-    def _progress(self, column: Any) -> Progress:
-        doing = TextColumn("{task.description}", markup=False)
-        return Progress(doing, BarColumn(), column, TimeRemainingColumn(), console=self._console)
+            self.pause(pause, f"the file did not arrive: {reason}. Nothing was imported")
 
 
 def fields_of(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -211,13 +147,6 @@ def report(console: Console, status: Mapping[str, Any]) -> None:
         )
 
 
-def reasons_in(path: Path) -> list[tuple[tuple[str, str], int]]:
-    """How many rows of a failure file ended with which verdict and code, the most frequent first."""
-    csv.field_size_limit(_LONGEST_CELL)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return Counter((row["verdict"], row["code"]) for row in csv.DictReader(file)).most_common()
-
-
 def is_empty(status: Mapping[str, Any]) -> bool:
     """Whether a file was read to its end and had no row. A segment may well have no member."""
     return status["state"] == "finished" and not status["rows_read"] and status["import_id"].startswith("csv-")
@@ -244,7 +173,7 @@ def run(environment: Mapping[str, str], console: Console, sleep: Sleep = time.sl
             submitted = True
             failures = path.with_name(f"{_OF_AN_IMPORT.sub('', path.stem)}.{import_id}.failures.csv")
             console.print(f"import {import_id}: the file is up", markup=False)
-        status = importing.watch(import_id)
+        status = importing.watch(f"/tag-imports/{import_id}", f"the import {import_id}", _DOING, _VERDICTS)
         report(console, status)
         if status["failure_file_url"]:
             importing.fetch(status["failure_file_url"], failures)
@@ -261,13 +190,6 @@ def run(environment: Mapping[str, str], console: Console, sleep: Sleep = time.sl
             told = f"The import goes on. To see it again: make import IMPORT={import_id}"
         console.print(f"\n{told}", markup=False, soft_wrap=True)
         return 130
-
-
-def _show(progress: Progress, task: TaskID, status: Mapping[str, Any]) -> None:
-    settled = sum(status[name] for name in _VERDICTS)
-    rate = f", {status['rate_per_second']:,.0f} a second" if status["rate_per_second"] else ""
-    doing = _DOING.get(status["state"], status["state"])
-    progress.update(task, description=doing + rate, completed=settled, total=status["rows_read"] or None)
 
 
 def _size_bytes(path: Path) -> int:

@@ -34,6 +34,7 @@ from trigger_relay import fields
 from trigger_relay.reading import Reader
 from trigger_relay.track import event_name_in
 from trigger_relay.vendor_paths import ENDPOINTS
+from wallet_prefetch.endpoint import PrefetchFields, prefetch_of
 from wallet_proxy.endpoint import UserOffersBody, WalletOptions
 from wallet_proxy.wallet import OFFER_FIELDS
 
@@ -61,13 +62,20 @@ SHAPES: Mapping[str, type[msgspec.Struct]] = {
     "POST /tags": ShortBody,
     "POST /tag-imports": ImportFields,
     "POST /segment-exports": ExportFields,
+    "POST /wallet-prefetches": PrefetchFields,
     CALLBACK: Told,
     **{route: endpoint.shape for route, endpoint in ENDPOINTS.items()},
 }
 # Both APIs have this one: from our cache for Connected Content, and from Braze itself.
 CACHED = ("ContentApi", "GET /segments/data_series")
 WITHOUT_SHAPE = {
-    *("GET /health", "GET /tag-imports/{import_id}", "GET /triggers/{trigger_id}", "POST /triggers"),
+    *(
+        "GET /health",
+        "GET /wallet-prefetches/{prefetch_id}",
+        "GET /tag-imports/{import_id}",
+        "GET /triggers/{trigger_id}",
+        "POST /triggers",
+    ),
     *("GET /events/{event_id}", "POST /events"),
     *("POST /offers/{operation+}", "POST /incentives/{operation+}"),
     *("POST /catalog/{operation+}", "POST /transactions/{operation+}"),
@@ -213,6 +221,8 @@ def test_body_examples_are_accepted_by_the_function(operation: Operation, value:
             file_job(read, "csv-1", "bucket", 0)
         case ExportFields():
             export_job(read, "segment-1", 0)
+        case PrefetchFields():
+            prefetch_of(read, "en-US", 86_400)
         case _:
             assert isinstance(read, WalletOptions | UserOffersBody | Told)
 

@@ -1,0 +1,142 @@
+"""`make prefetch SEGMENT=... CULTURE=ko`: wallets are fetched before a send, and what becomes of them is shown.
+
+SEGMENT is the Braze segment, or FILE a text file of user ids, one a line. CULTURE, FRESH (seconds), DIALECT, TAKE, SKIP
+and REFRESH are as in POST /wallet-prefetches. PREFETCH, in place of both, is the id of a prefetch to go on watching.
+Which API, and who calls: see `infra.intake_api`.
+
+Exit codes: 0 when every wallet was fetched or was fresh enough, 1 when one was not or the members could not be read, 2
+when no prefetch could be made or watched, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from infra.intake_api import NoAnswer, Refused, intake_of
+from infra.stack import CannotRun
+from infra.watching import Sleep, Watching, reasons_in
+from infra.wishes import said_yes
+
+_VERDICTS: Final = ("fetched", "failed", "skipped")
+_DOING: Final = {
+    "requested": "waiting for Braze to begin the export",
+    "exporting": "Braze is exporting",
+    "reading": "reading and fetching",
+    "fetching": "fetching",
+}
+_NUMBERS: Final = {"FRESH": "fresh_for", "TAKE": "take", "SKIP": "skip"}
+
+
+def fields_of(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The body of POST /wallet-prefetches; the API says what is wrong with it. Raises `CannotRun`."""
+    fields: dict[str, Any] = {}
+    if segment_id := environment.get("SEGMENT", "").strip():
+        fields["segment_id"] = segment_id
+    if name := environment.get("FILE", ""):
+        fields["user_ids"] = _user_ids(Path(name))
+    for name in ("CULTURE", "DIALECT"):
+        if value := environment.get(name, "").strip():
+            fields[name.lower()] = value
+    for name, field in _NUMBERS.items():
+        if value := environment.get(name, "").strip():
+            if not value.isdecimal():
+                raise CannotRun(f"{name} is a whole number, as in {name}=3600")
+            fields[field] = int(value)
+    if said_yes(environment, "REFRESH"):
+        fields["refresh"] = True
+    return fields
+
+
+def report(console: Console, status: Mapping[str, Any]) -> None:
+    """The verdicts as a table, and until when the wallets are fresh."""
+    table = Table("verdict", "members")
+    table.columns[1].justify = "right"
+    for name in (*_VERDICTS, *(["waiting"] if status["waiting"] else [])):
+        table.add_row(name, f"{status[name]:,}")
+    table.add_section()
+    table.add_row("members read", f"{status['members_read']:,}")
+    console.print(f"prefetch {status['prefetch_id']}: {status['state']}", markup=False, highlight=False)
+    console.print(table)
+    if status["message"]:
+        console.print(f"{status['reason']}: {status['message']}", markup=False, soft_wrap=True)
+    if status["fetched"] or status["skipped"]:
+        console.print(
+            f"culture {status['culture']}; all of these wallets are fresh until {status['fresh_until']}",
+            markup=False,
+            highlight=False,
+        )
+
+
+def exit_code(status: Mapping[str, Any]) -> int:
+    return 1 if status["state"] == "failed" or status["failed"] else 0
+
+
+def run(environment: Mapping[str, str], console: Console, sleep: Sleep = time.sleep) -> int:
+    """Does what the environment asks for and returns the exit code."""
+    prefetch_id = environment.get("PREFETCH", "")
+    try:
+        if not (prefetch_id or environment.get("SEGMENT") or environment.get("FILE")):
+            raise CannotRun("whose wallets? As in: make prefetch SEGMENT=... CULTURE=ko FRESH=14400")
+        api = intake_of(environment)
+        console.print(f"to {api.base_url}", markup=False)
+        if not prefetch_id:
+            told = api.post("/wallet-prefetches", fields_of(environment))
+            prefetch_id = told["prefetch_id"]
+            console.print(f"prefetch {prefetch_id}: {_estimate(told)}", markup=False, highlight=False, soft_wrap=True)
+            if told["notice"]:
+                console.print(f"mind: {told['notice']}", markup=False, soft_wrap=True)
+        watching = Watching(api, console, sleep)
+        status = watching.watch(f"/wallet-prefetches/{prefetch_id}", f"the prefetch {prefetch_id}", _DOING, _VERDICTS)
+        report(console, status)
+        if status["failure_file_url"]:
+            failures = Path(f"{prefetch_id}.failures.csv")
+            watching.fetch(status["failure_file_url"], failures)
+            for (verdict, code), rows in reasons_in(failures):
+                console.print(f"  {rows:,} {verdict}: {code}", markup=False, highlight=False)
+            console.print(f"members that were not fetched: {failures}", markup=False, soft_wrap=True)
+        return exit_code(status)
+    except NoAnswer as error:
+        # It is not made again by itself: it may have been taken on, and a second one would take part of the rate.
+        console.print(f"{error}. Whether a prefetch was begun is not known; asking again does no harm.", markup=False)
+        return 2
+    except (CannotRun, Refused) as error:
+        console.print(str(error), markup=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        told_last = "Nothing was begun, unless the request had just arrived."
+        if prefetch_id:
+            told_last = f"The prefetch goes on. To see it again: make prefetch PREFETCH={prefetch_id}"
+        console.print(f"\n{told_last}", markup=False, soft_wrap=True)
+        return 130
+
+
+def _estimate(told: Mapping[str, Any]) -> str:
+    if told["members_expected"] is None:
+        return f"Braze does not say how many members; {told['most_per_second']:,} a second at most"
+    minutes = -(-told["seconds_expected"] // 60)
+    return (
+        f"about {told['members_expected']:,} members, at most {told['most_per_second']:,} a second: "
+        f"{minutes:,} minute{'s' if minutes != 1 else ''} or more"
+    )
+
+
+def _user_ids(path: Path) -> list[str]:
+    try:
+        user_ids = path.read_text(encoding="utf-8-sig").split()
+    except (OSError, UnicodeError):
+        raise CannotRun(f"{path} cannot be read as text") from None
+    if not user_ids:
+        raise CannotRun(f"{path} has no user ids; it is one a line")
+    return user_ids
+
+
+if __name__ == "__main__":
+    sys.exit(run(os.environ, Console()))
