@@ -112,6 +112,7 @@ class LocalBundle:
             self.deployment.environments,
             Settings(settings.code_root, logs, settings.aws_between(moto.url) if settings.aws_between else moto.url),
             settings.max_environments,
+            settings.start,
         )
         undo.callback(self.runtime.stop)
         if settings.warm:

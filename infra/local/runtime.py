@@ -12,8 +12,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final
 
 from infra.local.environment import Environment, FunctionError, Settings
@@ -21,16 +22,20 @@ from infra.local.views import Function
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["MAX_ENVIRONMENTS", "FunctionError", "Runtime", "Settings"]
+__all__ = ["MAX_ENVIRONMENTS", "FunctionError", "Runtime", "Settings", "Start"]
 
 MAX_ENVIRONMENTS: Final = 8  # a function; a laptop has no thousand processors
 
 
-class _Pool:
-    """The environments of one function."""
+# Starts an environment of a function, which has variables of its own.
+Start = Callable[[Function, Mapping[str, str], Settings], Environment]
 
-    def __init__(self, function: Function, variables: Mapping[str, str], settings: Settings, size: int) -> None:
-        self._function, self._variables, self._settings, self._size = function, variables, settings, size
+
+class _Pool:
+    """The environments of one function; `start` makes another."""
+
+    def __init__(self, start: Callable[[], Environment], size: int) -> None:
+        self._start, self._size = start, size
         self._changed = threading.Condition()
         self._idle: deque[Environment] = deque()
         self._busy: set[Environment] = set()
@@ -92,7 +97,7 @@ class _Pool:
                 self._changed.wait()
             self._starting += 1
         try:
-            environment = Environment(self._function, self._variables, self._settings)
+            environment = self._start()
         finally:
             with self._changed:
                 self._starting -= 1
@@ -123,10 +128,11 @@ class Runtime:
         variables: Mapping[str, Mapping[str, str]],
         settings: Settings,
         max_environments: int = MAX_ENVIRONMENTS,
+        start: Start = Environment,
     ) -> None:
         settings.log_dir.mkdir(parents=True, exist_ok=True)
         self._pools = {
-            name: _Pool(function, variables.get(name, {}), settings, max_environments)
+            name: _Pool(partial(start, function, variables.get(name, {}), settings), max_environments)
             for name, function in functions.items()
         }
 

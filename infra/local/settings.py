@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra.local.async_invoke import RETRY_WAITS_SECONDS
-from infra.local.runtime import MAX_ENVIRONMENTS
+from infra.local.environment import Environment
+from infra.local.runtime import MAX_ENVIRONMENTS, Start
 from infra.local.template import TEMPLATE_PATH
 
 ROOT: Final = TEMPLATE_PATH.parent
@@ -101,7 +102,8 @@ class BundleSettings:
     much sooner. `authorizer_ttl_seconds`: None for the template's, 0 for no memory. `latency_scale`:
     1 for the vendors' usual answer times, 0 for none. `members`: how many loyalty members to make up. `warm`: wait at
     the start until every function has an environment, so that the first call is no cold one. `aws_between`: given the
-    address of the emulated AWS, answers the one that functions are told, for who looks at their calls.
+    address of the emulated AWS, answers the one that functions are told, for who looks at their calls. `start`: makes
+    an environment of a function.
     """
 
     ports: Ports = Ports()
@@ -119,3 +121,4 @@ class BundleSettings:
     members: int = 100
     warm: bool = True
     aws_between: Callable[[str], str] | None = None
+    start: Start = Environment

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from infra.build import ROOT
-from tests.bench import cold_start, social_proof, tag_delivery, tag_import, tag_reading, trigger_relay, wallet
+from tests.bench import cold_start, load, social_proof, tag_delivery, tag_import, tag_reading, trigger_relay, wallet
 from tests.bench.emulator import emulator_path
 from tests.bench.figures import Figure, NotMeasured
 from tests.bench.ground import Ground, laid
@@ -31,6 +31,7 @@ AREAS: Mapping[str, Callable[[Ground], Iterator[Figure]]] = {
     "tag-import": tag_import.figures,
     "trigger-relay": trigger_relay.figures,
     "social-proof": social_proof.figures,
+    "load": load.figures,
 }
 
 

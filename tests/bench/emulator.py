@@ -54,13 +54,22 @@ class Emulator:
 
     As in Lambda the working directory is the code's and comes first on the import path, then what the runtime provides,
     in `runtime`, and nothing else (`-S`). `variables` is the whole environment of the process. A `quiet` one logs no
-    phases, which the cold start is read from and which every warm call would pay for.
+    phases, which the cold start is read from and which every warm call would pay for. An invocation may take
+    `answer_seconds`.
     """
 
     def __init__(
-        self, folder: Path, runtime: Path, handler: str, variables: Mapping[str, str], log: Path, quiet: bool = False
+        self,
+        folder: Path,
+        runtime: Path,
+        handler: str,
+        variables: Mapping[str, str],
+        log: Path,
+        quiet: bool = False,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._folder, self._handler, self.log, self._quiet = folder, handler, log, quiet
+        self._answer_seconds = answer_seconds
         self._variables = {**variables, "PYTHONPATH": str(runtime)}
         self._connection = HTTPConnection("127.0.0.1")
 
@@ -83,7 +92,7 @@ class Emulator:
                     stderr=log,
                     start_new_session=True,
                 )
-            self._connection = HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
+            self._connection = HTTPConnection("127.0.0.1", port, timeout=self._answer_seconds)
             if self._listens(port):
                 return self
             self.stop()
@@ -111,16 +120,27 @@ class Emulator:
 
     def cpu_seconds(self) -> float:
         """Processor time of the runtime process so far. Linux only, as all of this."""
-        of_emulator = Path(f"/proc/{self._process.pid}/task")
-        children = [pid for task in of_emulator.iterdir() for pid in (task / "children").read_text().split()]
-        times = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in children]
+        times = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in self._runtimes()]
         return sum(int(ticks) for each in times for ticks in each) / os.sysconf("SC_CLK_TCK")
+
+    def memory_bytes(self) -> int:
+        """What the runtime process has in memory; 0 before it runs."""
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._runtimes()]
+        return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
 
     def stop(self) -> None:
         """End the emulator; the runtime process leaves as soon as it has nobody to ask for work."""
         self._connection.close()
         self._process.kill()
         self._process.wait()
+
+    def _runtimes(self) -> list[str]:
+        of_emulator = Path(f"/proc/{self._process.pid}/task")
+        return [pid for task in of_emulator.iterdir() for pid in (task / "children").read_text().split()]
 
     def _listens(self, port: int) -> bool:
         deadline = time.monotonic() + LISTEN_SECONDS

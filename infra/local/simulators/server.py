@@ -6,7 +6,7 @@ import asyncio
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
@@ -61,6 +61,7 @@ class Simulator:
         self._router = Router([])
         self._recorded: deque[RecordedRequest] = deque(maxlen=keep_requests)
         self._recorded_lock = threading.Lock()
+        self._asked: Counter[str] = Counter()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._halt: asyncio.Event | None = None
@@ -168,6 +169,11 @@ class Simulator:
         with self._recorded_lock:
             return [replace(record) for record in self._recorded]
 
+    def asked(self) -> Counter[str]:
+        """How often each route was asked since the start, as in "POST /users/track"; none of these is forgotten."""
+        with self._recorded_lock:
+            return self._asked.copy()
+
     def set_latency(self, route: str, seconds: float) -> None:
         """From now on answers on `route` (a pattern as for faults) usually take `seconds`, before `latency_scale`."""
         self._latency.override(route, seconds)
@@ -186,6 +192,9 @@ class Simulator:
         with self._recorded_lock:
             self._recorded.append(record)
         found = self._router.find(call)
+        if found is not None:
+            with self._recorded_lock:
+                self._asked[f"{found[0].method} {found[0].template}"] += 1
         fault = self.faults.draw(call.route, call.body)
         if fault is None or fault.applies_effect:
             with self.lock:

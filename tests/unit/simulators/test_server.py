@@ -50,6 +50,14 @@ def test_only_the_latest_requests_are_remembered() -> None:
         assert [seen.path for seen in simulator.requests()] == ["/b", "/c"]
 
 
+def test_what_each_route_was_asked_is_counted_however_few_requests_are_remembered() -> None:
+    with SessionmSimulator(latency_scale=0, keep_requests=1) as simulator:
+        for _ in range(3):
+            tag(simulator)
+        requests.get(f"{simulator.url}/nowhere", timeout=5)
+        assert simulator.asked() == {"POST /priv/v1/apps/{app_key}/users/{user_id}/tags": 3}
+
+
 def test_requests_can_be_read_while_others_arrive(sessionm: SessionmSimulator) -> None:
     done = threading.Event()
 

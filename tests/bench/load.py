@@ -1,0 +1,336 @@
+"""Everything at once, for as long as MINUTES says (10): the running bundle in Lambda's own emulator, under a send.
+
+The send is of a million recipients in ten minutes, at twice its rate, scaled from the processors that an account's
+environments have to those of this machine. These carry the emulated AWS, both vendors and the callers as well.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import requests
+
+from infra.local.bundle import BundleSettings, LocalBundle
+from infra.local.settings import CAMPAIGN_ID, SEGMENT_ID
+from tests.bench.figures import Figure, percentile
+from tests.bench.ground import Ground
+from tests.bench.load_environment import Emulated
+from tests.bench.load_traffic import Plan, Tally, traffic
+
+SENT_TO, SENT_IN_SECONDS = 1_000_000, 600
+TIMES = 2
+
+# What an account has unless it asks for more, each with the share of a processor that 1,024 MB get.
+ACCOUNT_ENVIRONMENTS = 1_000
+PROCESSORS_AN_ENVIRONMENT = 1_024 / 1_769
+
+# Rows of a file whose import goes on beside, for each second of the run.
+ROWS_A_SECOND = 20
+
+MEMBERS = 5_000
+ENVIRONMENTS = 4  # of each function, at most
+
+# The rate is kept, nothing fails, and SessionM is asked once for what a message asks three times.
+RATE_KEPT_PERCENT = 98.0
+ERRORS = 0
+UPSTREAM_CALLS_A_RECIPIENT = 1.02
+DRAINED_SECONDS = 60.0
+
+# Nothing that was accepted is missing at the far side or has no verdict; no message goes out twice.
+MISSING = 0
+SENT_TWICE = 0
+
+# What an environment may take more at the end than at half-time. Python's allocator moves in steps of 1 MiB.
+GROWTH_MB = 3.0
+
+_DEFAULT_MINUTES = 10.0
+_SAMPLE_SECONDS = 1.0
+_BACKLOG_SECONDS = 5.0
+_DRAIN_LIMIT_SECONDS = 300.0
+_MIB = 1_048_576
+
+
+@dataclass
+class Watched:
+    """What was seen at the end, and meanwhile: each environment's memory (bytes) with the time (seconds)."""
+
+    tally: Tally
+    memory: Mapping[str, Sequence[tuple[float, int]]]
+    drained_seconds: float
+    left_in_queues: dict[str, int]
+    missing_tags: int
+    missing_sends: int
+    sent_twice: int
+    rows: int
+    verdicts_missing: int
+    wallets_asked: int
+    tags_asked: int
+    backlog: list[int] = field(default_factory=list)
+
+
+def recipients_per_second(processors: int) -> float:
+    """Of the send, scaled to so many processors."""
+    return TIMES * SENT_TO / SENT_IN_SECONDS * processors / (ACCOUNT_ENVIRONMENTS * PROCESSORS_AN_ENVIRONMENT)
+
+
+def figures(ground: Ground) -> Iterator[Figure]:
+    minutes = float(os.environ.get("MINUTES") or _DEFAULT_MINUTES)
+    processors = os.cpu_count() or 1
+    rate = recipients_per_second(processors)
+    seen = run(ground.code.folder, ground.runtime, ground.scratch, rate, minutes * 60)
+    scaled = (
+        f"{TIMES} x {SENT_TO:,} in {SENT_IN_SECONDS} s = {TIMES * SENT_TO / SENT_IN_SECONDS:,.0f}/s, from "
+        f"{ACCOUNT_ENVIRONMENTS} environments x {PROCESSORS_AN_ENVIRONMENT:.2f} to {processors} processors"
+    )
+    yield from judged(seen, rate, minutes * 60, scaled, ground.code.remark)
+
+
+def judged(seen: Watched, rate: float, seconds: float, scaled: str, remark: str = "") -> Iterator[Figure]:
+    """What was seen as figures; `scaled` says where the rate comes from."""
+    tally = seen.tally
+    recipients = round(rate * seconds)
+    calls = sum(map(len, tally.milliseconds.values()))
+    yield Figure("load: recipients a second", rate, "/s", scaled)
+    yield Figure(
+        "load: of that rate kept",
+        100 * recipients / rate / max(tally.took_seconds, 0.001),
+        "%",
+        f"{recipients:,} came in {tally.took_seconds:.0f} s, the latest {tally.late_ms:.0f} ms late; {calls:,} calls",
+        at_least=RATE_KEPT_PERCENT,
+        remark=remark,
+    )
+    told = "".join(f"; {times} x {error}" for error, times in tally.errors.most_common(3))
+    yield Figure("load: errors", tally.errors.total(), "", f"of {calls:,} answers{told}", at_most=ERRORS, remark=remark)
+    for kind, samples in sorted(tally.milliseconds.items()):
+        p99 = f"p99 {percentile(samples, 0.99):.0f} ms of {len(samples):,}"
+        yield Figure(f"  {kind}, p50", median(samples), "ms", p99)
+    yield Figure(
+        "load: SessionM calls a recipient",
+        seen.wallets_asked / max(1, recipients),
+        "",
+        f"{seen.wallets_asked:,} for {len(tally.milliseconds.get('wallet', ())):,} wallets read",
+        at_most=UPSTREAM_CALLS_A_RECIPIENT,
+        remark=remark,
+    )
+    yield Figure(
+        "load: backlog drained after",
+        seen.drained_seconds,
+        "s",
+        f"messages waiting at most {max(seen.backlog, default=0):,}, at the end {sum(seen.left_in_queues.values())}",
+        at_most=DRAINED_SECONDS,
+        remark=remark,
+    )
+    yield Figure(
+        "load: accepted and missing at the vendors",
+        seen.missing_tags + seen.missing_sends,
+        "",
+        f"of {len(tally.tags) + seen.rows:,} tags in {seen.tags_asked:,} calls, and {len(tally.triggers):,} triggers",
+        at_most=MISSING,
+        remark=remark,
+    )
+    yield Figure(
+        "load: messages sent twice",
+        seen.sent_twice,
+        "",
+        f"of {len(tally.triggers):,}",
+        at_most=SENT_TWICE,
+        remark=remark,
+    )
+    yield Figure(
+        "load: without a verdict",
+        seen.verdicts_missing,
+        "",
+        f"of {len(tally.tags) + seen.rows:,} rows and {len(tally.triggers):,} triggers, as the API tells",
+        at_most=MISSING,
+        remark=remark,
+    )
+    yield from memory_figures(seen.memory, remark)
+
+
+def memory_figures(memory: Mapping[str, Sequence[tuple[float, int]]], remark: str = "") -> Iterator[Figure]:
+    """Growth over the second half of the run of the environment that grew most, and the most of each function."""
+    grown = {name: growth_bytes(samples) / _MIB for name, samples in memory.items()}
+    if not grown:
+        return
+    worst = max(grown, key=lambda name: grown[name])
+    yield Figure(
+        "load: memory grown in the second half, worst",
+        grown[worst],
+        "MB",
+        f"{worst}, {slope_bytes_per_second(memory[worst]) * 3600 / _MIB:+.1f} MB an hour; {len(grown)} environments",
+        at_most=GROWTH_MB,
+        remark=remark,
+    )
+    most: Counter[str] = Counter()
+    for name, samples in memory.items():
+        function = name.rpartition("-")[0]
+        most[function] = max(most[function], *(taken for _, taken in samples))
+    for function, taken in sorted(most.items()):
+        slopes = [slope_bytes_per_second(memory[name]) for name in memory if name.rpartition("-")[0] == function]
+        slope = (
+            f"{max(slopes) * 3600 / _MIB:+.1f} MB an hour in its second half, of {len(slopes)} environments the worst"
+        )
+        yield Figure(f"  memory of {function}", taken / _MIB, "MB", slope)
+
+
+def second_half(samples: Sequence[tuple[float, int]]) -> Sequence[tuple[float, int]]:
+    """The samples from the middle of their time on."""
+    middle = (samples[0][0] + samples[-1][0]) / 2
+    return [sample for sample in samples if sample[0] >= middle]
+
+
+def growth_bytes(samples: Sequence[tuple[float, int]]) -> float:
+    """The median of the last tenth of the second half, less that of its first tenth."""
+    half = [taken for _, taken in second_half(samples)]
+    some = max(1, len(half) // 10)
+    return median(half[-some:]) - median(half[:some])
+
+
+def slope_bytes_per_second(samples: Sequence[tuple[float, int]]) -> float:
+    """Of the straight line that fits the second half best."""
+    half = second_half(samples)
+    mean_at = sum(at for at, _ in half) / len(half)
+    mean_taken = sum(taken for _, taken in half) / len(half)
+    spread = sum((at - mean_at) ** 2 for at, _ in half)
+    return sum((at - mean_at) * (taken - mean_taken) for at, taken in half) / spread if spread else 0.0
+
+
+def run(
+    folder: Path,
+    runtime: Path,
+    scratch: Path,
+    rate: float,
+    seconds: float,
+    settings: Mapping[str, Any] | None = None,
+) -> Watched:
+    """The bundle with its functions' code in `folder`, under load; waits until its queues are empty."""
+    emulated = Emulated(folder, runtime)
+    chosen = BundleSettings(
+        **{
+            "state_dir": scratch / "load",
+            "members": MEMBERS,
+            "max_environments": ENVIRONMENTS,
+            "warm": False,
+            "start": emulated,
+            **(settings or {}),
+        }
+    )
+    with LocalBundle(chosen) as bundle:
+        plan = Plan(
+            content_url=bundle.content_url,
+            intake_url=bundle.intake_url,
+            authorizations={
+                caller: bundle.authorization(caller)
+                for caller in ("braze-connected-content", "braze-webhook", "sessionm")
+            },
+            members=[(member.user_id, member.available_points) for member in bundle.members],
+            campaign_id=CAMPAIGN_ID,
+            segment_id=SEGMENT_ID,
+            recipients_per_second=rate,
+            seconds=seconds,
+        )
+        return _watched(bundle, emulated, plan)
+
+
+def _watched(bundle: LocalBundle, emulated: Emulated, plan: Plan) -> Watched:
+    _warm_up(bundle, plan)
+    asked_before = bundle.sessionm.asked()
+    rows = round(plan.seconds * ROWS_A_SECOND)
+    memory: dict[str, list[tuple[float, int]]] = {}
+    backlog: list[int] = []
+    begun_at = time.monotonic()
+    with traffic(plan) as done:
+        import_id = _import(bundle, rows)
+        while not done.poll(_SAMPLE_SECONDS):
+            for name, taken in emulated.memory_bytes().items():
+                memory.setdefault(name, []).append((time.monotonic() - begun_at, taken))
+            if time.monotonic() - begun_at > len(backlog) * _BACKLOG_SECONDS:
+                backlog.append(sum(_depths(bundle).values()))
+        tally: Tally = done.recv()
+    ended_at = time.monotonic()
+    status = _status_of(bundle, import_id)
+    while (any(_depths(bundle).values()) or status()["state"] != "finished") and (
+        time.monotonic() < ended_at + _DRAIN_LIMIT_SECONDS
+    ):
+        time.sleep(_SAMPLE_SECONDS)
+    drained_seconds = time.monotonic() - ended_at
+    asked = bundle.sessionm.asked() - asked_before
+    sends = Counter(str(send.properties.get("event_id")) for send in bundle.braze.sends)
+    return Watched(
+        tally=tally,
+        memory=memory,
+        drained_seconds=drained_seconds,
+        left_in_queues=_depths(bundle),
+        missing_tags=_missing_tags(bundle, tally, rows),
+        missing_sends=len(tally.triggers.keys() - sends.keys()),
+        sent_twice=sum(number - 1 for number in sends.values()),
+        rows=rows,
+        verdicts_missing=_without_verdict(bundle, tally, import_id, rows),
+        wallets_asked=asked["POST /offers/api/2.0/offers/get_user_offers"],
+        tags_asked=sum(number for route, number in asked.items() if route.endswith("/tags")),
+        backlog=backlog,
+    )
+
+
+def _warm_up(bundle: LocalBundle, plan: Plan) -> None:
+    """A second's worth of everything: what is measured is the going, not the beginning."""
+    few = Plan(**{**vars(plan), "members": plan.members[-50:], "seconds": max(2.0, 4 / plan.recipients_per_second)})
+    with traffic(few) as done:
+        done.recv()
+    bundle.wait_until(lambda: not any(_depths(bundle).values()), 60, "the first calls to be through")
+    bundle.braze.forget()
+    bundle.sessionm.forget()
+
+
+def _import(bundle: LocalBundle, rows: int) -> str:
+    """Uploads a file of so many rows; returns its import id."""
+    headers = {"Authorization": bundle.authorization("analyst")}
+    body = {"tags": ["load-file"], "ttl": "30d", "file_name": "load.csv"}
+    submitted = requests.post(f"{bundle.intake_url}/tag-imports", json=body, headers=headers, timeout=40)
+    submitted.raise_for_status()
+    upload = submitted.json()["upload"]
+    lines = (f"{bundle.members[number % len(bundle.members)].user_id}\n" for number in range(rows))
+    content = ("user_id\n" + "".join(lines)).encode()
+    requests.request(upload["method"], upload["url"], data=content, headers=upload["headers"], timeout=40)
+    return str(submitted.json()["import_id"])
+
+
+def _status_of(bundle: LocalBundle, import_id: str) -> Callable[[], Any]:
+    headers = {"Authorization": bundle.authorization("analyst")}
+    return lambda: requests.get(f"{bundle.intake_url}/tag-imports/{import_id}", headers=headers, timeout=40).json()
+
+
+def _depths(bundle: LocalBundle) -> dict[str, int]:
+    """Messages of every queue, dead letters included."""
+    return {queue: bundle.queue_depth(queue) for queue in bundle.deployment.queue_urls}
+
+
+def _missing_tags(bundle: LocalBundle, tally: Tally, rows: int) -> int:
+    """Tags that were accepted and that SessionM has not."""
+    held = {member.user_id: set(bundle.sessionm.tags_of(member.user_id)) for member in bundle.members}
+    by_webhook = sum(tag not in held[member] for tag, member in tally.tags.items())
+    in_file = {bundle.members[number % len(bundle.members)].user_id for number in range(rows)}
+    return by_webhook + sum("load-file" not in held[member] for member in in_file)
+
+
+def _without_verdict(bundle: LocalBundle, tally: Tally, import_id: str, rows: int) -> int:
+    """Rows that are not sent, as the status of their imports has it, and triggers that are not."""
+    imported = _status_of(bundle, import_id)()
+    webhooks = [_status_of(bundle, each)() for each in tally.import_ids]
+    rows_missing: int = abs(rows - imported["sent"]) + sum(status["rows_read"] - status["sent"] for status in webhooks)
+    headers = {"Authorization": bundle.authorization("sessionm")}
+
+    def is_sent(trigger_id: str) -> bool:
+        answer = requests.get(f"{bundle.intake_url}/triggers/{trigger_id}", headers=headers, timeout=40)
+        return bool(answer.ok and answer.json()["state"] == "sent")
+
+    with ThreadPoolExecutor(4) as threads:
+        return rows_missing + sum(not sent for sent in threads.map(is_sent, tally.triggers.values()))
