@@ -15,7 +15,7 @@ CHECKED := functions infra tests
 # A file's tests share what they start, and many of them wait; the slow folders come first, so that no worker ends late.
 PYTEST = $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo run test check format bench fuzz build deploy destroy costs requirements sam-demo clean environment npm-packages import prefetch status redrive failures triggers resend schedule schedules unschedule caller callers \
+.PHONY: help demo run test check format bench load fuzz build deploy destroy costs requirements sam-demo clean environment npm-packages import prefetch status redrive failures triggers resend schedule schedules unschedule caller callers \
 	render lint-liquid
 
 help: ## print this list
@@ -95,6 +95,9 @@ format: environment ## rewrite the code in the house format, fix what can be fix
 
 bench: environment ## measure cold start, throughput and latency
 	@$(PY) -m tests.bench
+
+load: environment ## everything at once for MINUTES=10: nothing lost, nothing twice, memory flat
+	@$(PY) -m tests.bench load
 
 fuzz: environment ## requests made out of the API descriptions: EXAMPLES=200 of each kind; SEED=... repeats a run
 	@$(PY) -m tests.fuzz
