@@ -1,6 +1,7 @@
 """Triggers and events whose outcome is unknown, and an operator's word on them.
 
     make triggers                  lists them: Braze may or may not have sent these messages, or stored these events
+    make triggers TRIGGER=trg-...  what one of them was to say, and to whom, for a look into Braze
     make resend TRIGGER=trg-...    sends one again, after all; of several recipients those that are unknown
     make resend DROP=trg-...       takes one off the list: it stays unknown, and nobody is asked again
 
@@ -13,6 +14,7 @@ Sending it again twice sends it once.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -87,6 +89,13 @@ class Triggers:
             if "LastEvaluatedKey" not in page:
                 return
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def payload(self, each: Unresolved) -> dict[str, Any]:
+        """What was to be sent, as the message of its queue; empty when it is off the list by now."""
+        found = self._asked(lambda: self.dynamodb.get_item(TableName=self.table, Key={"id": {"S": each.id}}))
+        text = found.get("Item", {}).get("payload", {"S": "{}"})["S"]
+        payload: dict[str, Any] = json.loads(text)
+        return payload
 
     def resend(self, each: Unresolved) -> bool:
         """Puts it back into its queue; False when it has got an outcome meanwhile."""
@@ -188,6 +197,10 @@ def run(command: str, environment: Mapping[str, str], console: Console) -> int:
             return _resend(environment, console)
         triggers = triggers_of(environment)
         listed = list(triggers.unresolved())
+        if name := environment.get("TRIGGER", ""):
+            for each in meant(name, listed):
+                _show(each, triggers.payload(each), console)
+            return 0
         for each in listed:
             kind = " (event)" if each.is_event else ""
             again = " (sent again, no outcome yet)" if each.state != "unknown" else ""
@@ -219,6 +232,19 @@ def _resend(environment: Mapping[str, str], console: Console) -> int:
         triggers.let_expire(whole)
     console.print(f"{len(done)} messages are {'back in the queue' if again else 'off the list'}")
     return 0 if done else 1
+
+
+def _show(each: Unresolved, payload: Mapping[str, Any], console: Console) -> None:
+    console.print(f"{each.id} {each.reason}", markup=False, soft_wrap=True)
+    if "kind" in payload:
+        console.print(f"  {payload['kind']} {payload['target_id']}", markup=False, soft_wrap=True)
+        facts = [("to", recipient["address"]) for recipient in payload["recipients"]] or [("to", "its whole segment")]
+        facts.append(("with", payload.get("properties", {})))
+    else:
+        facts = [(name, payload[name]) for name in ("event", "attributes") if name in payload]
+    for name, value in facts:
+        text = json.dumps(value, ensure_ascii=False)
+        console.print(f"  {name} {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _expiry() -> Any:

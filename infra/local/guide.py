@@ -30,6 +30,12 @@ def _addresses(bundle: LocalBundle) -> Iterator[str]:
     yield ""
     yield from (f"  {name:<24} {key}" for name, key in bundle.callers.items())
     yield ""
+    yield "For the commands of README and docs/, in another terminal:"
+    yield ""
+    yield f"  CONTENT_API={bundle.content_url} INTAKE_API={bundle.intake_url}"
+    yield f"  SESSIONM={bundle.sessionm_url} BRAZE={bundle.braze_url}"
+    yield f"  echo 'user = \"operator:{bundle.callers['operator']}\"' > caller.conf"
+    yield ""
 
 
 def _commands(bundle: LocalBundle) -> Iterator[str]:

@@ -69,7 +69,7 @@ def test_what_is_unknown_is_listed_and_then_sent_again_or_dropped(
         return sessionm_template.get(path).json()["state"]
 
     ((listing,), commands) = blocks("Unknown")[0].splitlines(), blocks("Unknown")[1].splitlines()
-    resend, drop = commands
+    show, resend, drop = commands
     assert (listing, "TRIGGER=" in resend, "DROP=" in drop) == ("make triggers", True, True)
     bundle.braze.faults.add("POST /campaigns/*", ResetAfterEffect(), times=1)
     bundle.braze.faults.add("POST /users/track", ResetAfterEffect(), times=1)
@@ -83,6 +83,9 @@ def test_what_is_unknown_is_listed_and_then_sent_again_or_dropped(
     assert listed.count(trigger_id) == 2
     assert f"{event_id} upstream_no_answer (event)" in listed
     assert "2 triggers and 1 events are unknown" in listed
+
+    shown = run(show, TRIGGER=trigger_id)
+    assert all(each in shown for each in (f"campaign {CAMPAIGN_ID}", '"member-1"', '"member-2"'))
 
     bundle.braze.forget()
     assert "2 messages are back in the queue" in run(resend, TRIGGER=trigger_id)

@@ -30,18 +30,24 @@ from trigger_relay.triggers import Recipient, Trigger
 TIME = "2026-11-22T12:30:00+00:00"
 
 
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return parse(TEMPLATE_PATH)
+
+
 @pytest.fixture
-def stack(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+def stack(aws: Aws, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     """A stack, named in STACK, with the ledger and the queues of template.yaml."""
+    ledger = document["Resources"]["LedgerTable"]
     resources = {
-        name: parse(TEMPLATE_PATH)["Resources"][name] for name in ("LedgerTable", "TriggerQueue", "TrackQueue")
+        "LedgerTable": ledger | {"Properties": ledger["Properties"] | {"TableName": f"{aws.name}-ledger"}},
+        "TriggerQueue": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": f"{aws.name}-triggers"}},
+        "TrackQueue": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": f"{aws.name}-tracks"}},
     }
-    resources["LedgerTable"]["Properties"]["TableName"] = f"{aws.name}-ledger"
-    resources["TriggerQueue"]["Properties"] = {"QueueName": f"{aws.name}-triggers"}
-    resources["TrackQueue"]["Properties"] = {"QueueName": f"{aws.name}-tracks"}
     aws.made.update({f"{aws.name}-ledger", f"queue {aws.name}-triggers", f"queue {aws.name}-tracks"})
+    template = {name: document[name] for name in ("Parameters", "Conditions")} | {"Resources": resources}
     cloudformation = boto3.client("cloudformation", endpoint_url=aws.url)
-    cloudformation.create_stack(StackName=aws.name, TemplateBody=json.dumps({"Resources": resources}))
+    cloudformation.create_stack(StackName=aws.name, TemplateBody=json.dumps(template))
     monkeypatch.setenv("STACK", aws.name)
     yield aws
     cloudformation.delete_stack(StackName=aws.name)
@@ -83,6 +89,31 @@ def test_unknown_triggers_are_listed() -> None:
 
     assert code == 0
     assert all(each in text for each in ("trg-a ", "trg-b.0.1 ", "trg-b.0.2 ", "upstream_no_answer", "3 triggers"))
+
+
+@pytest.mark.usefixtures("handle", "unknown_events")
+def test_what_one_was_to_say_is_shown_when_it_is_asked_for() -> None:
+    code, text = said("list", TRIGGER="trg-b")
+
+    assert code == 0
+    assert [line.split()[0] for line in text.splitlines() if line.startswith("trg-")] == ["trg-b.0.1", "trg-b.0.2"]
+    for line in ("  campaign campaign-1", '  to {"external_user_id": "m-2"}', '  to {"external_user_id": "m-3"}'):
+        assert line in text.splitlines()
+    assert "m-1" not in text
+    assert '  event {"external_id": "m-1", "name": "seen"' in said("list", TRIGGER="evt-a")[1]
+    assert "m-2" not in said("list")[1], "nobody is named unasked"
+
+
+def test_an_unknown_broadcast_is_shown_as_one(stack: Aws, braze: BrazeSimulator) -> None:
+    handle = build(stack.settings(BRAZE_REST_URL=braze.url, BROADCAST_ALLOWED_IDS="campaign-1"))
+    braze.faults.add("POST *", ResetAfterEffect(), times=1)
+    properties = msgspec.Raw(b'{"offer_title":"[bold] coffee"}')
+    everybody = Trigger("trg-c", "campaign", "campaign-1", [], properties, broadcast=True)
+    handle(sqs_event([sqs_record(msgspec.json.encode(everybody).decode())]), Context())
+
+    text = said("list", TRIGGER="trg-c")[1]
+
+    assert '  to "its whole segment"\n  with {"offer_title": "[bold] coffee"}' in text
 
 
 def test_one_that_is_sent_again_is_sent_once_and_leaves_the_list(
