@@ -18,6 +18,7 @@ class Context:
     """A Lambda context, as far as handlers read it."""
 
     remaining_ms: int = 120_000
+    aws_request_id: str = "invocation-1"
 
     def get_remaining_time_in_millis(self) -> int:
         return self.remaining_ms
