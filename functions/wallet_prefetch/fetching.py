@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bulk.dispatch import Answered, Continued
-from bulk.jobs import Jobs, Prefetch
+from bulk.jobs import Job, Jobs, Prefetch
 from bulk.parcels import Parcel
 from bulk.verdicts import Settling
 from clients.sessionm import Sessionm
@@ -108,7 +108,7 @@ class Wallets:
         self._wallets = wallets
         self._answers = answers
         self._clock = clock
-        self._wishes: dict[str, Prefetch | None] = {}
+        self._found: dict[str, Job | None] = {}
 
     # --- which calls ------------------------------------------------------------------------------------------------
 
@@ -119,18 +119,21 @@ class Wallets:
         """
         parcel = settling.parcel
         waiting = {position: parcel.rows[position].member_id for position in settling.waiting()}
-        wish = self._wish(parcel.import_id)
-        if wish is None:
+        job = self._job(parcel.import_id)
+        wish = job.prefetch if job is not None else None
+        if job is None or wish is None:
             for position in waiting:
                 settling.settle(position, Outcome(State.SKIPPED, "prefetch_gone", "the prefetch is not known any more"))
             return []
-        known = {} if wish.refresh else self._known(set(waiting.values()), wish)
-        good_until = self._clock() + wish.good_seconds
+        known = self._known(set(waiting.values()), wish)
+        # What was fetched since the prefetch began, by a worker that died or is late, was fetched for it.
+        own_until = job.started_at + wish.fresh_seconds
+        good_until = own_until if wish.refresh else min(own_until, self._clock() + wish.good_seconds)
         calls = []
         for position, user_id in waiting.items():
-            found = known.get(user_id)
-            if found is not None and found.until >= good_until:
-                settling.settle(position, _outcome_of(found))
+            found = known.get(user_id, Known(0.0))
+            if found.until >= good_until:
+                settling.settle(position, _outcome_of(found, is_own=found.until >= own_until))
             else:
                 calls.append(WalletCall((position,), user_id, wish, os.urandom(8).hex()))
         return calls
@@ -138,11 +141,10 @@ class Wallets:
     def split(self, _parcel: Parcel, _call: WalletCall, _outcome: Outcome) -> Sequence[WalletCall]:
         return ()
 
-    def _wish(self, import_id: str) -> Prefetch | None:
-        if import_id not in self._wishes:
-            job = self._jobs.find(import_id)
-            self._wishes[import_id] = job.prefetch if job is not None else None
-        return self._wishes[import_id]
+    def _job(self, import_id: str) -> Job | None:
+        if import_id not in self._found:
+            self._found[import_id] = self._jobs.find(import_id)
+        return self._found[import_id]
 
     def _known(self, user_ids: set[str], wish: Prefetch) -> dict[str, Known]:
         known: dict[str, Known] = {}
@@ -220,7 +222,9 @@ def _request(user_id: str, wish: Prefetch) -> dict[str, Any]:
     }
 
 
-def _outcome_of(known: Known) -> Outcome:
+def _outcome_of(known: Known, *, is_own: bool) -> Outcome:
+    if known.failure is None and is_own:
+        return Outcome(State.SENT)
     if known.failure is None:
         return Outcome(State.SKIPPED, "still_fresh", "the wallet was fetched before and stays fresh for long enough")
     code = known.failure.vendor_code

@@ -32,7 +32,7 @@ AUTHORIZED = [each for each in operations() if "security" not in each.details]
 WITH_BODY = [each for each in AUTHORIZED if each.body_schema]
 
 # These show what an earlier call was answered; other tests make that call.
-OF_AN_EARLIER_CALL = {"GET /triggers/{trigger_id}", "GET /events/{event_id}"}
+OF_AN_EARLIER_CALL = {"GET /triggers/{trigger_id}", "GET /events/{event_id}", "GET /wallet-prefetches/{prefetch_id}"}
 
 # Any operation of SessionM's. What it says of these two is not published, so the simulator refuses them as unknown.
 OPERATIONS = {each.route for each in WITH_BODY if "{operation+}" in each.route}

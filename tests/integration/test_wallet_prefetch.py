@@ -450,6 +450,27 @@ def test_what_is_fresh_is_found_out_or_all_is_fetched(aws: Aws, sessionm: Sessio
         assert [(call.user_id, call.wish) for call in calls] == [("member-1", wish)]
 
 
+@pytest.mark.parametrize("refresh", [False, True])
+def test_what_a_worker_fetched_before_it_died_is_fetched_and_not_fetched_again(
+    bundle: Bundle, sessionm: SessionmSimulator, refresh: bool
+) -> None:
+    prefetch_id = bundle.submit(user_ids=["member-1", "nobody"], refresh=refresh)["prefetch_id"]
+    [wake] = bundle.aws.queued("imports")
+    assert not failures(bundle.imports(sqs_event([sqs_record(json.dumps(wake))]), Context(900_000)))
+    parcels = bundle.aws.queued("prefetches")
+    assert bundle.fetch(parcels) == []
+    for item in bundle.aws.items("imports"):
+        if item["item"] != "job":  # its verdicts were not written
+            key = {name: {"S": item[name]} for name in ("import_id", "item")}
+            bundle.aws.dynamodb.delete_item(TableName=bundle.aws.table("imports"), Key=key)
+
+    assert bundle.fetch(parcels) == []
+
+    assert bundle.run() == 0
+    assert verdicts(bundle.status(prefetch_id)) == ("finished", 1, 1, 0)
+    assert len(offers_asked(sessionm)) == 2
+
+
 # --- what is asked for ----------------------------------------------------------------------------------------------
 
 
