@@ -37,8 +37,13 @@ def lines(capsys: pytest.CaptureFixture[str], message: str) -> list[dict[str, An
 
 def counted(capsys: pytest.CaptureFixture[str], name: str) -> float:
     """The sum of a metric over all that was printed."""
-    read = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "CloudWatchMetrics" in line]
-    return float(sum(sum(line[name]) for line in read if name in line))
+    return total(capsys.readouterr().out, name)
+
+
+def total(printed: str, name: str) -> float:
+    read = [json.loads(line) for line in printed.splitlines() if "CloudWatchMetrics" in line]
+    values = [line[name] for line in read if name in line]
+    return float(sum(sum(value) if isinstance(value, list) else value for value in values))
 
 
 def run(handle: Invoked, *messages: Any) -> None:
@@ -166,10 +171,7 @@ def test_a_read_counts_what_it_came_to(
     get(handle, "GET /wallet/{user_id}", path={"user_id": "member-1"})
 
     printed = capsys.readouterr().out
-    found = {}
-    for name in counts:
-        read = [json.loads(line) for line in printed.splitlines() if "CloudWatchMetrics" in line]
-        found[name] = sum(sum(line[name]) for line in read if name in line)
+    found = {name: total(printed, name) for name in counts}
     assert found == counts
 
 

@@ -63,11 +63,11 @@ def named_in(node: ast.expr) -> Iterator[str]:
 def counted_in(path: Path) -> Iterator[tuple[str, str]]:
     """Each metric a module writes, and its unit; a metric that is chosen by its outcome comes from `_COUNTED_AS`."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Assign) and "_COUNTED_AS" in {
-            name.id for name in node.targets if isinstance(name, ast.Name)
-        }:
-            assert isinstance(node.value, ast.Dict)
-            yield from ((name, "Count") for value in node.value.values for name in named_in(value))
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and isinstance(node.targets[0], ast.Name):
+            if node.targets[0].id == "_COUNTED_AS":
+                yield from ((name, "Count") for value in node.value.values for name in named_in(value))
+            elif node.targets[0].id == "_UPSTREAM_METRICS":
+                yield from ast.literal_eval(node.value).items()
         if not isinstance(node, ast.Call) or not node.args:
             continue
         called = (
@@ -79,10 +79,6 @@ def counted_in(path: Path) -> Iterator[tuple[str, str]]:
         )
         if called in UNITS and (isinstance(node.func, ast.Name) or node.func.value.id == "observability"):  # type: ignore[attr-defined]
             yield from ((name, UNITS[called]) for name in named_in(node.args[0]))
-        elif called == "add_metric":
-            unit = node.args[1] if len(node.args) > 1 else None
-            if isinstance(unit, ast.Attribute):
-                yield from ((name, unit.attr) for name in named_in(node.args[0]))
 
 
 @cache

@@ -107,19 +107,15 @@ def test_calls_are_told_by_vendor_and_operation_and_once_more_by_vendor(capsys: 
     ]
     assert (campaigns["upstream"], campaigns["operation"]) == ("Braze", "/campaigns/trigger/send")
     assert campaigns["correlation_id"] == "request-1"
-    assert [campaigns[name] for name in ("UpstreamCalls", "UpstreamFailures", "UpstreamThrottles")] == [[7], [4], [1]]
+    assert [campaigns[name] for name in ("UpstreamCalls", "UpstreamFailures", "UpstreamThrottles")] == [7, 4, 1]
     assert campaigns["UpstreamDuration"] == [20.0] * 7
-    assert (canvas["operation"], canvas["UpstreamCalls"], canvas["UpstreamFailures"]) == (
-        "/canvas/trigger/send",
-        [1],
-        [0],
-    )
+    assert (canvas["operation"], canvas["UpstreamCalls"], canvas["UpstreamFailures"]) == ("/canvas/trigger/send", 1, 0)
 
     calls.write()
     assert lines(capsys) == []  # told once
 
 
-@pytest.mark.parametrize("number", [98, 99, 100, 199, 5000])
+@pytest.mark.parametrize("number", [99, 100, 101, 200, 5000])
 def test_of_very_many_calls_some_durations_stand_for_all(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     calls = UpstreamCalls()
     for duration in range(number):
@@ -127,7 +123,7 @@ def test_of_very_many_calls_some_durations_stand_for_all(number: int, capsys: py
     calls.write()
 
     [line] = lines(capsys)
-    assert line["UpstreamCalls"] == [number]
+    assert line["UpstreamCalls"] == number
     told = line["UpstreamDuration"]
-    assert min(number, 50) <= len(told) < 100
+    assert min(number, 50) <= len(told) <= 100
     assert abs(sum(told) / len(told) - (number - 1) / 2) <= number / 50  # spread over the whole
