@@ -80,13 +80,14 @@ invoke-%: environment ## one function with its example event, as in make invoke-
 test: npm-packages ## all tests; ARGS="-k wallet" selects
 	@$(PYTEST) $(ARGS)
 
-check: npm-packages ## format, lint, types, template, packages, tests with coverage
+check: npm-packages ## format, lint, types, template, packages, credentials, tests with coverage
 	$(PY) -m ruff format --check $(CHECKED)
 	$(PY) -m ruff check $(CHECKED)
 	$(PY) -m mypy
 	.venv/bin/cfn-lint
 	AWS_DEFAULT_REGION=us-east-1 .venv/bin/sam validate --lint
 	$(PY) -m infra.release.audit
+	$(PY) -m infra.release.leaked
 	$(PYTEST) --cov --cov-report=term $(ARGS)
 
 format: environment ## rewrite the code in the house format, fix what can be fixed

@@ -35,8 +35,8 @@ def _with(value: Any, own_key: bool) -> Any:
         items = {key: _with(item, own_key) for key, item in value.items()}
         return {key: item for key, item in items.items() if item != {"Ref": "AWS::NoValue"}}
     if isinstance(value, list):
-        items = [_with(item, own_key) for item in value]
-        return [item for item in items if item != {"Ref": "AWS::NoValue"}]
+        listed_items = [_with(item, own_key) for item in value]
+        return [item for item in listed_items if item != {"Ref": "AWS::NoValue"}]
     return value
 
 
@@ -91,12 +91,8 @@ def test_there_is_no_store_of_another_kind() -> None:
 
 
 def over_tls_only(statement: dict[str, Any], service: str) -> bool:
-    return (
-        statement["Effect"] == "Deny"
-        and statement["Principal"] == "*"
-        and statement["Action"] == f"{service}:*"
-        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-    )
+    wanted = ("Deny", "*", f"{service}:*", {"Bool": {"aws:SecureTransport": "false"}})
+    return tuple(statement.get(name) for name in ("Effect", "Principal", "Action", "Condition")) == wanted
 
 
 def test_every_queue_has_one_policy_and_refuses_what_comes_without_tls() -> None:
