@@ -223,7 +223,7 @@ def test_a_queue_that_is_none_is_told_from_those_there_are(stack: Aws, queue: st
     code, text = run(stack, QUEUE=queue)
 
     assert code == 2
-    assert "tag, bulk-tag, import, trigger, urgent-trigger, track, failed-events" in text
+    assert "tag, bulk-tag, prefetch, import, trigger, urgent-trigger, track, failed-events" in text
 
 
 # --- which stack ------------------------------------------------------------------------------------------------------
