@@ -31,7 +31,7 @@ def demo() -> int:
             print(
                 f"The bundle is up after {telling.took():.1f} s; the vendors and AWS are simulated, the rest is real."
             )
-            for job in (tags_by_webhook, tags_by_csv, tags_by_segment, wallet, triggers, segment_size):
+            for job in (tags_by_webhook, tags_by_csv, tags_by_segment, wallet, wallets_ahead, triggers, segment_size):
                 job(bundle, telling)
     except (Wrong, TimeoutError, requests.RequestException) as error:
         print(f"\nFAILED  {error}\nLogs: {STATE_DIR / 'demo' / 'logs'}")
@@ -76,7 +76,7 @@ def tags_by_csv(bundle: LocalBundle, telling: Telling) -> None:
     answer = _as_analyst(bundle, "POST", "/tag-imports", {"file_name": "spring.csv"})
     upload = answer["upload"]
     requests.put(upload["url"], data="\n".join(lines).encode(), timeout=30).raise_for_status()
-    status = _ended(bundle, answer["import_id"])
+    status = _ended(bundle, answer["status_path"])
     telling.came_out(f"GET /tag-imports/{answer['import_id']}: {shortened(json.dumps(status))}")
     found = {name: status[name] for name in ("rows_read", "sent", "failed", "skipped", "unknown", "waiting")}
     expected = {"rows_read": 52, "sent": 50, "failed": 2, "skipped": 0, "unknown": 0, "waiting": 0}
@@ -96,7 +96,7 @@ def tags_by_segment(bundle: LocalBundle, telling: Telling) -> None:
     body = {"segment_id": SEGMENT_ID, "tags": ["of_the_segment"], "ttl": "8d"}
     telling.sent(f"POST /segment-exports {json.dumps(body)}")
     answer = _as_analyst(bundle, "POST", "/segment-exports", body)
-    status = _ended(bundle, answer["import_id"])
+    status = _ended(bundle, answer["status_path"])
     telling.came_out(f"GET /tag-imports/{answer['import_id']}: {shortened(json.dumps(status))}")
     found = (status["rows_read"], status["sent"], status["skipped"])
     telling.check(found == (len(members) + 1, len(members), 1), "one user without external_id is skipped", found)
@@ -127,6 +127,24 @@ def wallet(bundle: LocalBundle, telling: Telling) -> None:
     found = (vendor["status"], vendor["payload"]["available_points"], len(vendor["payload"]["user_offers"]))
     expected = ("ok", member.available_points, len(member.issued()))
     telling.check(found == expected, "SessionM's documented request gets SessionM's answer", found)
+
+
+def wallets_ahead(bundle: LocalBundle, telling: Telling) -> None:
+    telling.title("2b. Wallets fetched before a send, which then asks SessionM for nothing")
+    members = bundle.members[10:30]
+    body = {"user_ids": [member.user_id for member in members], "culture": "ko", "fresh_for": 3600}
+    telling.sent(f"POST /wallet-prefetches {shortened(json.dumps(body))}")
+    answer = _as_analyst(bundle, "POST", "/wallet-prefetches", body)
+    status = _ended(bundle, answer["status_path"])
+    telling.came_out(f"GET {answer['status_path']}: {shortened(json.dumps(status))}")
+    telling.check(status["fetched"] == len(members), "every member's wallet is fetched", status)
+    before = len(bundle.sessionm.requests())
+    found = [
+        _connected_content(bundle, None, "POST", "/wallet", {"user_id": member.user_id, "culture": "ko"})
+        for member in members
+    ]
+    telling.check(all(each["ok"] and not each["stale"] for each in found), "all messages have a fresh wallet")
+    telling.check(len(bundle.sessionm.requests()) == before, "and SessionM was not asked")
 
 
 def triggers(bundle: LocalBundle, telling: Telling) -> None:
@@ -245,11 +263,10 @@ def _as_analyst(bundle: LocalBundle, method: str, path: str, body: Mapping[str, 
     return shown
 
 
-def _ended(bundle: LocalBundle, import_id: str) -> dict[str, Any]:
-    """The status of an import once it has come to its end."""
-    path = f"/tag-imports/{import_id}"
+def _ended(bundle: LocalBundle, path: str) -> dict[str, Any]:
+    """The status of an import, or of a prefetch, once it has come to its end."""
     bundle.wait_until(
-        lambda: _as_analyst(bundle, "GET", path)["state"] in ("finished", "failed"), 60, f"the end of {import_id}"
+        lambda: _as_analyst(bundle, "GET", path)["state"] in ("finished", "failed"), 60, f"the end of {path}"
     )
     return _as_analyst(bundle, "GET", path)
 

@@ -151,6 +151,7 @@ def test_a_message_finds_a_prefetched_wallet_fresh_while_sessionm_is_down(
 def test_sessionms_own_request_finds_its_own_answer(bundle: Bundle, sessionm: SessionmSimulator) -> None:
     status = bundle.prefetch("member-1", dialect="vendor", take=7, culture="pt-BR")
     assert (status["dialect"], *verdicts(status)) == ("vendor", "finished", 1, 0, 0)
+    assert verdicts(bundle.prefetch("member-1", dialect="vendor", take=7, culture="pt-BR")) == ("finished", 0, 0, 1)
     sessionm.faults.add("POST *", Status(503))
     time.sleep(1.1)
 
@@ -383,11 +384,14 @@ def test_readers_who_need_all_places_come_first(aws: Aws, sessionm: SessionmSimu
     assert bundle.status(prefetch_id)["waiting"] == 1
 
 
-@pytest.mark.parametrize("fault", [Throttle(1), Reset(), Status(500)], ids=["throttled", "broken off", "failing"])
+@pytest.mark.parametrize(
+    "fault", [Throttle(1), Reset(), Status(500), Status(401)], ids=["throttled", "broken off", "failing", "key changed"]
+)
 def test_a_moment_of_weakness_costs_no_wallet(bundle: Bundle, sessionm: SessionmSimulator, fault: Any) -> None:
     sessionm.faults.add("POST *", fault, times=1)
 
     assert verdicts(bundle.prefetch("member-1")) == ("finished", 1, 0, 0)
+    assert len(offers_asked(sessionm)) == 2, "each with a permit of its own"
 
 
 def test_an_outage_leaves_all_members_in_the_queue(bundle: Bundle, sessionm: SessionmSimulator) -> None:
