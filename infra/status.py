@@ -230,7 +230,7 @@ def _import(job: Job, counts: Counts, now: float) -> ImportStatus:
 
 
 def _secret(stack: Stack, name: str, now: float) -> SecretStatus:
-    secret_id = physical_name(name) if stack.endpoint_url else stack.physical_id(name)
+    secret_id = physical_name(name) if stack.endpoint_url else stack.outputs().get(f"{name}Arn", name)
     versions = _asked(lambda: stack.client("secretsmanager").list_secret_version_ids(SecretId=secret_id))["Versions"]
     current = [version for version in versions if "AWSCURRENT" in version.get("VersionStages", [])]
     if not current:

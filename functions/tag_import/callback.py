@@ -22,7 +22,7 @@ from shared import aws
 from shared.config import Settings
 from shared.errors import NotFound
 from shared.http import Answer, Handler, Request, http_handler
-from shared.observability import logger
+from shared.observability import begin, correlation_id, logger
 from shared.queues import Queue
 from shared.validation import decode
 from tag_import.segment_export import digest_of
@@ -49,6 +49,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
             job = jobs.find(import_id) if IMPORT_ID.match(import_id) else None
             if job is None or not _expects(job, digest):
                 raise NotFound("there is nothing to call back", field="path", hint="A callback address is good once.")
+            begin(job.correlation_id or correlation_id())  # Braze speaks of the request that the export was asked with
             told = decode(request.body, Told)
             try:
                 jobs.save(after_callback(job, told, digest, clock()))

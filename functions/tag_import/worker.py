@@ -26,7 +26,7 @@ from shared.aws import store
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.errors import BundleError, InProgress, InvalidInput, StoreUnavailable
-from shared.observability import begin, begin_batch, flush, logger
+from shared.observability import begin, begin_batch, correlation_id, flush, logger
 from shared.queues import Message, Queue, Staying, batch_response, messages_of
 from tag_import.finish import Finisher
 from tag_import.formats import options_of
@@ -147,7 +147,9 @@ class Worker:
             return self._jobs.find(body["import_id"])
         if "segment_export" in body:
             job = scheduled_job(body["segment_export"], self._jobs.clock())
-            return self._jobs.find(job.import_id) or self._jobs.save(job)
+            return self._jobs.find(job.import_id) or self._jobs.save(
+                structs.replace(job, correlation_id=correlation_id())
+            )
         return self._job_of_file(body["detail"]["bucket"]["name"], body["detail"]["object"])
 
     def _job_of_file(self, bucket: str, dropped: Mapping[str, Any]) -> Job:
@@ -173,7 +175,14 @@ class Worker:
         if known is not None:
             return known
         now = self._jobs.clock()
-        job = Job(import_id=import_id, state=JobState.READING, created_at=now, started_at=now, source=source)
+        job = Job(
+            import_id=import_id,
+            state=JobState.READING,
+            created_at=now,
+            started_at=now,
+            source=source,
+            correlation_id=correlation_id(),  # of nobody's request: this worker's own, for all that follows
+        )
         try:
             job = structs.replace(job, options=options if upload is not None else self._options(source))
         except InvalidInput as error:
