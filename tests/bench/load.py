@@ -300,7 +300,7 @@ def _warm_up(bundle: LocalBundle, plan: Plan) -> Tally:
     few = replace(plan, members=plan.members[-50:], recipients_per_second=slow, seconds=max(_WARM_UP_SECONDS, 2 / slow))
     with traffic(few) as done:
         tally: Tally = done.recv()
-    bundle.wait_until(lambda: not any(_depths(bundle).values()), 60, "the first calls to be through")
+    bundle.wait_until(lambda: not any(_depths(bundle).values()), _DRAIN_LIMIT_SECONDS, "the first calls to be through")
     bundle.braze.forget()
     bundle.sessionm.forget()
     return tally
