@@ -357,7 +357,7 @@ def test_a_prefetch_takes_no_more_than_its_share_of_the_rate(
 ) -> None:
     changed = {"TAG_RATE_PER_SECOND": "40", "PREFETCH_SHARE_PERCENT": "25"}
     bundle = Bundle(aws, settings_of(aws, sessionm, braze, **changed))
-    members = [f"member-{number}" for number in range(60)]
+    members = [f"rated-{number}" for number in range(60)]
     for member in members:
         sessionm.add_member(member)
     bundle.submit(user_ids=members)
