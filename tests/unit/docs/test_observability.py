@@ -365,7 +365,7 @@ def test_the_runbook_names_no_alarm_query_or_command_that_there_is_not() -> None
         for resource in observability()["Resources"].values()
         if resource["Type"] == "AWS::Logs::QueryDefinition"
     }
-    asked = set(re.findall(r"query “([^”]+)”", text))
+    asked = set(re.findall(r"[Qq]uery “([^”]+)”", text))
     assert asked == queries
 
 
@@ -377,3 +377,15 @@ def test_log_queries_look_at_every_function_that_could_have_something_to_tell() 
     }
     assert found["${StackName}/Everything about a correlation id"] == resources("AWS::Serverless::Function")
     assert found["${StackName}/Warnings and errors"] == resources("AWS::Serverless::Function")
+
+
+def test_lines_that_the_runbook_and_the_queries_speak_of_are_written() -> None:
+    """As the text of a log line, or as what AWS writes."""
+    text = (DOCS / "runbook.md").read_text(encoding="utf-8")
+    quoted = set(re.findall(r"(?<![Qq]uery )“([^”]+)”", text.replace("\n", " ")))
+    queries = json.dumps([each["Properties"] for each in observability()["Resources"].values()])
+    asked = set(re.findall(r'message = \\\\?"([^"\\]+)', queries))
+    by_aws = {"Task timed out", "Runtime.OutOfMemory", "Tag Import Finished"}
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in modules())
+    assert asked
+    assert {line for line in (quoted - by_aws) | asked if f'"{line}"' not in sources} == set()
