@@ -171,9 +171,15 @@ class Ledger:
         """Takes the entry in hand: None when it is now ours, else its final outcome.
 
         An entry never entered is entered. Raises `InProgress` while another worker's lease runs. `lease_seconds` must
-        exceed the time a worker may still live.
+        exceed the time a worker may still live. When it raises `StoreUnavailable`, a claim whose answer was lost is
+        given back, as by `claim_all`.
         """
-        return self._claim(entry_id, lease_seconds, payload_of, uuid4().hex)
+        token = uuid4().hex
+        try:
+            return self._claim(entry_id, lease_seconds, payload_of, token)
+        except StoreUnavailable:
+            self._give_back([entry_id], token)
+            raise
 
     def _claim(self, entry_id: str, lease_seconds: float, payload_of: Payloads | None, token: str) -> Outcome | None:
         with store("ledger"):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 from hashlib import sha256
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -18,12 +19,13 @@ import msgspec
 from clients.sessionm import Sessionm, checked
 from clients.timeouts import timeouts_of
 from clients.transport import Reply
-from shared.deadline import Deadline, within
 from clients.vocabulary import MAX_ANSWER_BYTES
+from shared.deadline import Deadline, within
 from shared.errors import (
     AnswerTooLarge,
     BundleError,
     ConfigurationError,
+    DeadlineExceeded,
     InvalidInput,
     NotAllowed,
     StoreUnavailable,
@@ -70,6 +72,25 @@ _NOT_DONE = (
 )
 
 
+class _Departure:
+    """Whether a step was made in time: of `left` and `called_off` the one that is called first is true."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._decided = False
+
+    def left(self) -> bool:
+        return self._decide()
+
+    def called_off(self) -> bool:
+        return self._decide()
+
+    def _decide(self) -> bool:
+        with self._lock:
+            first, self._decided = not self._decided, True
+        return first
+
+
 class Connect:
     """Operations of Connect; `allowed` are paths, in which a `*` stands for any rest."""
 
@@ -111,13 +132,24 @@ class Connect:
 
     def _once(self, path: str, body: dict[str, Any], key: str, deadline: Deadline) -> str:
         entry_id = "connect-" + sha256(msgspec.json.encode([path, key])).hexdigest()[:40]
-        settled = within(deadline, lambda: self._ledger.claim(entry_id, _LEASE_SECONDS))
+        settled = self._claimed(entry_id, deadline)
         if settled is not None:
             return _told_again(settled)
+        departure = _Departure()
+
+        def ask() -> str:
+            self._sessionm.ready()  # the secret's store may take all the time there is
+            if not departure.left():
+                raise DeadlineExceeded("the call was called off")
+            return self._ask(path, body, deadline)
+
         try:
-            answer = self._upstream.write(lambda: self._ask(path, body, deadline), deadline)
+            answer = self._upstream.write(ask, deadline)
         except _NOT_DONE:
             self._note(entry_id, None)
+            raise
+        except DeadlineExceeded as error:
+            self._note(entry_id, None if departure.called_off() else Outcome(State.UNKNOWN, error.code))
             raise
         except UpstreamRefused as error:
             self._note(entry_id, Outcome(State.FAILED, error.vendor_code))
@@ -128,6 +160,23 @@ class Connect:
         kept = answer if len(answer) <= _LONGEST_KEPT_ANSWER else '{"status":"ok"}'
         self._note(entry_id, Outcome(State.SENT, detail=kept))
         return answer
+
+    def _claimed(self, entry_id: str, deadline: Deadline) -> Outcome | None:
+        """As the ledger's `claim`; what it claims after the deadline is given back."""
+        departure = _Departure()
+
+        def claim() -> Outcome | None:
+            settled = self._ledger.claim(entry_id, _LEASE_SECONDS)
+            if settled is None and not departure.left():
+                self._note(entry_id, None)
+            return settled
+
+        try:
+            return within(deadline, claim)
+        except DeadlineExceeded:
+            if not departure.called_off():
+                self._note(entry_id, None)
+            raise
 
     def _note(self, entry_id: str, outcome: Outcome | None) -> None:
         """Writes down what became of it. If that fails, the entry is unknown when its lease is over."""

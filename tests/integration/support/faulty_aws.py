@@ -7,22 +7,38 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from tests.integration.support.sockets import reset
+
 # (status, headers, body); the body may be shorter than the Content-Length in the headers.
 Answer = tuple[int, dict[str, str], bytes]
 Rule = Callable[[bytes], Answer | None]
 
+# Services by what stands before the dot of X-Amz-Target; S3 has no such header.
+SECRETS_MANAGER, SQS, DYNAMODB, EVENTBRIDGE, S3 = "secretsmanager", "AmazonSQS", "DynamoDB_20120810", "AWSEvents", ""
+
+# In place of an answer: the connection is reset, before AWS hears of the call or after it did what was asked.
+DROPPED: Answer = (0, {}, b"")
+LOST: Answer = (1, {}, b"")
+
 
 class FaultyAws:
-    """`calls` holds the operations in their order: "GetSecretValue", or "GET /bucket/key" for S3."""
+    """`calls` holds the operations in their order: "GetSecretValue", or "GET /bucket/key" for S3.
+
+    `failed` holds those of services that were told to fail.
+    """
 
     def __init__(self, backend_url: str) -> None:
         self.calls: list[str] = []
+        self.failed: list[str] = []
         self._rules: dict[str, Rule] = {}
+        self._services: dict[str, Callable[[str], Answer]] = {}
+        self.first: Callable[[], Answer | None] = lambda: None  # asked before all else, whatever the call
         backend = urlsplit(backend_url)
         parent = self
 
@@ -36,7 +52,18 @@ class FaultyAws:
                 parent.calls.append(operation)
                 rule = parent._rules.get(operation)
                 answer = rule(body) if rule else None
+                if (failing := parent._services.get(target.partition(".")[0])) is not None:
+                    parent.failed.append(operation)
+                    answer = failing(operation)
+                answer = parent.first() or answer
+                if answer is DROPPED or answer is LOST:
+                    if answer is LOST:
+                        self._passed_on(body)
+                    reset(self.connection)
+                    self.close_connection = True
+                    return
                 status, headers, content = answer or self._passed_on(body)
+                parent.saw(self.command, self.path, self.headers, body, status)
                 try:
                     self.send_response(status)
                     for name, value in ({"Content-Length": str(len(content))} | headers).items():
@@ -54,7 +81,7 @@ class FaultyAws:
                 connection.request(self.command, self.path, body, headers)
                 reply = connection.getresponse()
                 content = reply.read()
-                kept = {"Content-Type", "ETag", "Last-Modified", "Content-Length"}
+                kept = {"Content-Type", "ETag", "Last-Modified", "Content-Length", "Content-Range", "x-amz-version-id"}
                 connection.close()
                 return reply.status, {name: value for name, value in reply.getheaders() if name in kept}, content
 
@@ -66,6 +93,7 @@ class FaultyAws:
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             block_on_close = False
+            request_queue_size = 128
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -79,6 +107,9 @@ class FaultyAws:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    def saw(self, method: str, target: str, headers: Message, body: bytes, status: int) -> None:
+        """Told of every call once it has its answer; does nothing here."""
 
     def answer(self, operation: str, rule: Rule) -> None:
         """From now on `rule` answers this operation; where it returns None the call is passed on."""
@@ -103,8 +134,13 @@ class FaultyAws:
 
         self.answer(operation, rule)
 
+    def fail(self, service: str, answer: Callable[[str], Answer]) -> None:
+        """Every call to a service is answered so from now on; `answer` is told the operation."""
+        self._services[service] = answer
+
     def heal(self) -> None:
         self._rules.clear()
+        self._services.clear()
 
 
 def refusal(code: str) -> Answer:
