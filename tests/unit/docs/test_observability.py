@@ -365,7 +365,7 @@ def test_the_runbook_names_no_alarm_query_or_command_that_there_is_not() -> None
         for resource in observability()["Resources"].values()
         if resource["Type"] == "AWS::Logs::QueryDefinition"
     }
-    asked = set(re.findall(r"[Qq]uery “([^”]+)”", text))
+    asked = set(re.findall(r"[Qq]uery “([^”]+)”", text.replace("\n", " ")))
     assert asked == queries
 
 
