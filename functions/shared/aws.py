@@ -41,6 +41,9 @@ _PATIENT_CONFIG = _WIDE_CONFIG.merge(Config(read_timeout=5))
 # A file is streamed while its rows are queued, so a read may pause for long between two chunks.
 _STREAMING_CONFIG = _CONFIG.merge(Config(read_timeout=60))
 
+# A request writes a few megabytes at most. Two tries of three seconds leave it time to say within ten that it failed.
+_SHORT_OBJECT_CONFIG = _CONFIG.merge(Config(read_timeout=3))
+
 # By default an address would name S3 as a whole, which sends callers of a new bucket on to its region, and carry a
 # signature that newer regions do not take.
 _SIGNING_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "virtual"}))
@@ -90,6 +93,11 @@ def _session() -> boto3.Session:
 
 def s3() -> S3Client:
     return boto3.client("s3", config=_STREAMING_CONFIG)
+
+
+def s3_for_requests() -> S3Client:
+    """For whoever has somebody waiting."""
+    return boto3.client("s3", config=_SHORT_OBJECT_CONFIG)
 
 
 def s3_signer() -> S3Client:

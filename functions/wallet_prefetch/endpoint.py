@@ -93,7 +93,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
-    s3, signer, bucket = aws.s3(), aws.s3_signer(), settings.text("IMPORT_BUCKET")
+    s3, signer, bucket = aws.s3_for_requests(), aws.s3_signer(), settings.text("IMPORT_BUCKET")
     queue = Queue(aws.sqs(), settings.text("IMPORT_QUEUE_URL"))
     dynamodb, table = aws.dynamodb(), settings.text("IMPORTS_TABLE")
     retention_days = settings.whole_number("IMPORT_RETENTION_DAYS")
