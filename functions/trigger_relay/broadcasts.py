@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from shared.aws import store
+from shared.tally import Tally
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -37,28 +37,8 @@ class Broadcasts:
         Raises `StoreUnavailable` when it cannot be counted; then it must not go.
         """
         now = self._clock()
-        minute = int(now // _MINUTE_SECONDS)
-        next_minute = (minute + 1) * _MINUTE_SECONDS
-        for name, limit in ((target_id, PER_MINUTE_AND_AUDIENCE), ("", PER_MINUTE)):
-            if not self._counted(f"broadcasts#{name}#{minute}", limit, next_minute):
-                return next_minute - now
+        for name, most in ((f"broadcasts {target_id}", PER_MINUTE_AND_AUDIENCE), ("broadcasts", PER_MINUTE)):
+            counted = Tally(self._client, self._table, name, most, _MINUTE_SECONDS, lambda: now)
+            if not counted.add():
+                return counted.window_ends_at() - now
         return 0.0
-
-    def _counted(self, item_id: str, limit: int, until: int) -> bool:
-        with store("broadcasts"):
-            try:
-                self._client.update_item(
-                    TableName=self._table,
-                    Key={"id": {"S": item_id}},
-                    UpdateExpression="SET expires_at = :expiry ADD #count :one",
-                    ConditionExpression="attribute_not_exists(#count) OR #count < :limit",
-                    ExpressionAttributeNames={"#count": "count"},
-                    ExpressionAttributeValues={
-                        ":one": {"N": "1"},
-                        ":limit": {"N": str(limit)},
-                        ":expiry": {"N": str(until + 3600)},
-                    },
-                )
-            except self._client.exceptions.ConditionalCheckFailedException:
-                return False
-        return True
