@@ -42,6 +42,11 @@ RULES: Final[dict[str, dict[str, str]]] = {
     },
     "POST /tag-imports": IMPORT_RULES,
     "POST /segment-exports": IMPORT_RULES,
+    "POST /wallet-prefetches": {
+        "segment_id": "or user_ids",
+        "fresh_for": "PrefetchMostFreshSeconds at most",
+        "skip|take|include_pending_extended_data": "SessionM's dialect alone has them",
+    },
     "POST /triggers": EVENT_RULES,
     "POST /events": EVENT_RULES,
     "GET /segments/data_series": {"length": "or starting_at", "(starting|ending)_at": "a day that exists"},

@@ -44,6 +44,7 @@ from tag_import.webhook import ShortBody
 from trigger_relay import fields
 from trigger_relay.reading import Reader
 from trigger_relay.vendor_paths import ENDPOINTS
+from wallet_prefetch.endpoint import PrefetchFields
 from wallet_proxy.endpoint import UserOffersBody, WalletOptions
 
 NOW = 1_795_000_000.0
@@ -56,7 +57,7 @@ QUERIES: list[type[msgspec.Struct]] = [
     *(endpoint.shape for endpoint in ENDPOINTS.values() if endpoint.method == "GET"),
 ]
 BODIES: list[type[msgspec.Struct]] = [
-    *(WalletOptions, UserOffersBody, TagFields, ShortBody, ImportFields, ExportFields),
+    *(WalletOptions, UserOffersBody, TagFields, ShortBody, ImportFields, ExportFields, PrefetchFields),
     *(endpoint.shape for endpoint in ENDPOINTS.values() if endpoint.method == "POST"),
 ]
 
