@@ -15,7 +15,7 @@ CHECKED := functions infra tests
 # A file's tests share what they start, and many of them wait; the slow folders come first, so that no worker ends late.
 PYTEST = $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo run test check format bench load fuzz build deploy destroy costs requirements sam-demo clean environment npm-packages import prefetch status redrive failures triggers resend schedule schedules unschedule caller callers \
+.PHONY: help demo run test check format bench load fuzz build deploy destroy costs requirements sam-demo clean environment npm-packages import prefetch status redrive failures triggers resend schedule schedules unschedule caller callers member-hash \
 	render lint-liquid
 
 help: ## print this list
@@ -61,6 +61,9 @@ caller: environment ## who may call, and its key: NAME=... ALLOWS="POST /tags, G
 
 callers: environment ## the callers there are
 	@PYTHONPATH=functions $(PY) -m infra.callers list
+
+member-hash: environment ## what a member is called in the logs: MEMBER=...
+	@PYTHONPATH=functions $(PY) -m infra.member_hash
 
 status: environment ## what waits, was given up, is unknown or too old, and whether a person is needed; JSON=yes
 	@PYTHONPATH=functions $(PY) -m infra.status

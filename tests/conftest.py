@@ -37,6 +37,7 @@ for _name, _value in {
     "POWERTOOLS_METRICS_NAMESPACE": "Tests",
     "POWERTOOLS_SERVICE_NAME": "tests",
     "CALLERS_SECRET_ID": "callers",
+    "LOG_KEY_SECRET_ID": "log-key",
     "CALLER_ROTATION_SECONDS": "86400",
     "TAG_QUEUE_URL": f"{NOWHERE}/tags",
     "TRIGGER_QUEUE_URL": f"{NOWHERE}/triggers",

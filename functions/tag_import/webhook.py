@@ -16,6 +16,7 @@ from shared import aws
 from shared.config import Settings
 from shared.errors import InvalidInput
 from shared.http import Answer, Handler, Request, http_handler
+from shared.members import MemberHashes
 from shared.observability import correlation_id, count, note
 from shared.queues import Queue, body_of
 from shared.validation import convert
@@ -46,12 +47,14 @@ class ShortBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def build(settings: Settings) -> Handler:
     queue = Queue(aws.sqs(), settings.text("TAG_QUEUE_URL"))
+    hashes = MemberHashes(aws.secretsmanager(), settings.text("LOG_KEY_SECRET_ID"))
 
     def accept(parcels: list[Parcel]) -> Answer:
         queue.send(body_of(parcel) for parcel in parcels)
         queued = sum(len(parcel.rows) for parcel in parcels)
         count("TagsAccepted", queued)
-        note(import_id=parcels[0].import_id, rows=queued)
+        members = hashes.of(row.member_id for parcel in parcels[:1] for row in parcel.rows)
+        note(import_id=parcels[0].import_id, rows=queued, member_hashes=members)
         return Answer(202, {"status": "ok", "ok": True, "queued": queued, "import_id": parcels[0].import_id})
 
     def by_user_id(request: Request) -> Answer:

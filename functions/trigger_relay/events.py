@@ -17,6 +17,7 @@ from shared.config import Settings
 from shared.errors import InvalidInput, NotFound
 from shared.http import Answer, Handler, Request, http_handler
 from shared.ledger import Ledger, part_id
+from shared.members import MemberHashes
 from shared.observability import count, note
 from shared.outcomes import State
 from shared.queues import Queue
@@ -26,6 +27,7 @@ from trigger_relay.reading import Reader
 from trigger_relay.standing import standing_of
 from trigger_relay.track import Tracker, event_name_in
 from trigger_relay.track_rules import EVENT_NAME_NAMES, Rules
+from trigger_relay.triggers import names_of
 
 _EVENT_ID = re.compile(r"evt-[0-9a-f]{32}\Z")
 
@@ -36,6 +38,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
         rules=fields.rules_of(settings.names("TRIGGER_FIELDS")),
         member_kind=settings.text("TRIGGER_CUSTOMER_IDENTIFIER"),
     )
+    hashes = MemberHashes(aws.secretsmanager(), settings.text("LOG_KEY_SECRET_ID"))
     evictions = Evictions(aws.dynamodb_for_reads(), settings.text("CACHE_TABLE"))
     tracker = Tracker(Rules.of(settings.names("TRACKED_EVENTS")), Queue(aws.sqs(), settings.text("TRACK_QUEUE_URL")))
 
@@ -57,7 +60,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
             # Also for a repeat: the first request may have died before this line. Delivery sends once.
             ids = (part_id(event.event_id, entry.entered_at, number) for number in range(1, len(tracks) + 1))
             tracker.send(zip(ids if len(tracks) > 1 else [event.event_id], tracks, strict=True))
-        note(event_id=event.event_id, members=len(tracks))
+        names = (name for member in event.recipients for name in names_of(member))
+        note(event_id=event.event_id, members=len(tracks), member_hashes=hashes.of(names))
         return Answer(202, {"ok": True, "event_id": event.event_id, "state": state.value, "repeated": not entry.is_new})
 
     def status(request: Request) -> Answer:

@@ -10,6 +10,7 @@ from shared import aws
 from shared.config import Settings
 from shared.http import Answer, Handler, Request, http_handler
 from shared.ledger import Ledger
+from shared.members import MemberHashes
 from shared.observability import correlation_id, count, note
 from shared.outcomes import State
 from shared.queues import Queue
@@ -19,6 +20,7 @@ from trigger_relay.reading import Reader
 from trigger_relay.standing import standing_of
 from trigger_relay.track import Tracker
 from trigger_relay.track_rules import Rules
+from trigger_relay.triggers import names_of
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
@@ -31,6 +33,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
         member_kind=settings.text("TRIGGER_CUSTOMER_IDENTIFIER"),
     )
 
+    hashes = MemberHashes(aws.secretsmanager(), settings.text("LOG_KEY_SECRET_ID"))
     evictions = Evictions(aws.dynamodb_for_reads(), settings.text("CACHE_TABLE"))
     tracker = Tracker(Rules.of(settings.names("TRACKED_EVENTS")), Queue(aws.sqs(), settings.text("TRACK_QUEUE_URL")))
 
@@ -47,7 +50,11 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
             messages = reading.messages(clock(), entry.entered_at, correlation_id())
             (urgent_queue if reading.urgent else queue).send(messages)
         count("TriggersAccepted" if entry.is_new else "TriggersRepeatedByCaller")
-        note(trigger_id=reading.trigger_id, recipients=len(reading.recipients))
+        note(
+            trigger_id=reading.trigger_id,
+            recipients=len(reading.recipients),
+            member_hashes=hashes.of(name for member in reading.members for name in names_of(member)),
+        )
         return Answer(
             202,
             {"ok": True, "trigger_id": reading.trigger_id, "state": state.value, "repeated": not entry.is_new},

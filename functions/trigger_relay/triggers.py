@@ -88,6 +88,14 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
             )
 
 
+def names_of(member: Recipient) -> list[str]:
+    """What a person would look this member up by: ids, aliases and email address, as far as the address has them."""
+    address = member.address
+    alias = address.get("user_alias", {})
+    names = (address.get("external_user_id"), address.get("braze_id"), alias.get("alias_name"), address.get("email"))
+    return [name for name in names if isinstance(name, str) and name]
+
+
 def again(send: Send) -> Trigger:
     """The trigger that makes exactly this send, for an operator to put into the queue again."""
     trigger_id, _, part = send.id.partition(".")

@@ -20,6 +20,7 @@ from infra.local.settings import (
 from infra.local.simulators import BrazeSimulator, Member, SessionmSimulator, Simulator
 
 BRAZE_KEY: Final = "local-braze-key"
+LOG_KEY: Final = "key-of-the-hashes-in-local-logs"  # in the place of the one that Secrets Manager makes up
 
 
 def simulators(settings: BundleSettings) -> tuple[SessionmSimulator, BrazeSimulator]:
@@ -75,6 +76,7 @@ def secrets(callers: Mapping[str, str], sessionm: SessionmSimulator) -> dict[str
             "retailer_id": sessionm.retailer_id,
         },
         "BrazeSecret": {"rest_api_key": BRAZE_KEY},
+        "LogKeySecret": {"key": LOG_KEY},
     }
 
 

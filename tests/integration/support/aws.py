@@ -31,6 +31,11 @@ SESSIONM_SECRET = {
 }
 
 
+LOG_KEY = "local-log-key"
+
+_SECRETS = {"sessionm": SESSIONM_SECRET, "braze": {"rest_api_key": BRAZE_KEY}, "log-key": {"key": LOG_KEY}}
+
+
 @cache
 def _clients(url: str) -> tuple[SQSClient, DynamoDBClient, S3Client, SecretsManagerClient]:
     config = Config(retries={"total_max_attempts": 1})
@@ -81,6 +86,7 @@ class Aws:
             _OnDemand(
                 {
                     "CALLERS_SECRET_ID": f"{self.name}-callers",
+                    "LOG_KEY_SECRET_ID": lambda: self.secret_id("log-key"),
                     "CALLER_ROTATION_SECONDS": "86400",
                     "TAG_QUEUE_URL": lambda: self.queue_url("tags"),
                     "TRIGGER_QUEUE_URL": lambda: self.queue_url("triggers"),
@@ -151,10 +157,10 @@ class Aws:
             self.s3.create_bucket(Bucket=self.name)
         return self.name
 
-    def secret_id(self, which: Literal["sessionm", "braze"]) -> str:
+    def secret_id(self, which: Literal["sessionm", "braze", "log-key"]) -> str:
         name = f"{self.name}-{which}"
         if name not in self.made:
-            self.put_secret(which, SESSIONM_SECRET if which == "sessionm" else {"rest_api_key": BRAZE_KEY})
+            self.put_secret(which, _SECRETS[which])
         return name
 
     def put_secret(self, which: str, value: Mapping[str, Any] | str) -> None:
