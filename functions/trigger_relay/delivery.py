@@ -65,7 +65,7 @@ class Batch:
         for message in messages:
             try:
                 sends = list(decoder.decode(message.body).sends())
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 logger.error("unreadable message", message_id=message.id)
                 batch.unreadable.append(message)
                 continue

@@ -44,7 +44,7 @@ def deliver_all(messages: Sequence[Message], courier: TrackCourier, deadline: De
     for message in messages:
         try:
             track = msgspec.json.decode(message.body, type=Track)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             logger.error("unreadable message", message_id=message.id)
             staying.append(Staying(message))
             continue

@@ -207,7 +207,10 @@ def test_a_success_that_braze_does_not_document_is_unknown(
     }
 
 
-@pytest.mark.parametrize("poison", ["not JSON", "{}", '{"trigger_id": "t", "kind": "sms"}'])
+@pytest.mark.parametrize(
+    "poison",
+    ["not JSON", "{}", '{"trigger_id": "t", "kind": "sms"}', '{"more": ' + "[" * 100_000 + "]" * 100_000 + "}"],
+)
 def test_a_message_nobody_can_read_stays_and_stops_no_other(
     handle: Invoked, braze: BrazeSimulator, poison: str
 ) -> None:
