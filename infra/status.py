@@ -235,7 +235,7 @@ def _secret(stack: Stack, name: str, now: float) -> SecretStatus:
     current = [version for version in versions if "AWSCURRENT" in version.get("VersionStages", [])]
     if not current:
         return SecretStatus(name, None)
-    return SecretStatus(name, round((now - current[0]["CreatedDate"].timestamp()) / 86_400, 1))
+    return SecretStatus(name, max(0.0, round((now - current[0]["CreatedDate"].timestamp()) / 86_400, 1)))
 
 
 def _schedules(stack: Stack) -> Iterator[ScheduleStatus]:
