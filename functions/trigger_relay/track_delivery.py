@@ -24,9 +24,9 @@ from trigger_relay.sending import Repeated, Result
 from trigger_relay.track import Track
 from trigger_relay.track_calls import Results, TrackCourier, planned
 
-# A call is begun only while this much of the function's time is left: two tries with the courier's time-outs, and the
-# ledger.
-_RESERVE_SECONDS = 40.0
+# A call is begun only while this much of the function's time is left: two tries with the courier's time-outs, and two
+# of five seconds each to claim it and to settle it.
+_RESERVE_SECONDS = 60.0
 
 _COUNTED_AS = {State.SENT: "TracksSent", State.FAILED: "TracksFailed", State.UNKNOWN: "TracksUnknown"}
 
@@ -68,7 +68,7 @@ def deliver_all(messages: Sequence[Message], courier: TrackCourier, deadline: De
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> SqsHandler:
     queue = Queue(aws.sqs(), settings.text("TRACK_QUEUE_URL"))
-    dynamodb = aws.dynamodb()
+    dynamodb = aws.dynamodb_for_transactions()
     courier = TrackCourier(
         wiring.braze(settings, connections=1),
         Ledger(dynamodb, settings.text("LEDGER_TABLE"), clock),
