@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ITEM = "job"
 
-# Items of imports that have begun and not ended carry this attribute, and so stand in the sparse index of the same name.
+# Items of imports that have begun and not ended carry this attribute, and so stand in the index of the same name.
 UNDER_WAY = "under_way"
 
 # What can be an import's id; nothing else is looked for.
