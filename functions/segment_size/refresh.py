@@ -78,12 +78,15 @@ def build(settings: Settings) -> ScheduleHandler:
         begin_batch(context)
         deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
         segment_ids = [segment_id for segment_id in dict.fromkeys(configured) if segment_id != EVERY]
-        if EVERY in configured:
-            others = list(set(analytics.segment_ids(deadline)).difference(segment_ids))
-            random.shuffle(others)
-            segment_ids += others
-        failed = refresh(analytics, segment_ids, deadline)
-        flush()
+        try:
+            failed = refresh(analytics, segment_ids, deadline)
+            if EVERY in configured:
+                others = list(set(analytics.segment_ids(deadline)).difference(segment_ids))
+                random.shuffle(others)
+                failed |= refresh(analytics, others, deadline)
+                segment_ids += others
+        finally:
+            flush()
         return {"refreshed": len(segment_ids) - len(failed), "failed": failed}
 
     return handle

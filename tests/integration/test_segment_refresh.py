@@ -12,6 +12,7 @@ from segment_size.endpoint import build
 from segment_size.refresh import build as build_refresh
 from segment_size.refresh import refresh
 from shared.deadline import Deadline
+from shared.errors import UpstreamUnauthorized
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context, Invoked, get
 
@@ -73,6 +74,19 @@ def test_an_asterisk_means_every_segment_that_braze_counts_and_those_named_first
     assert asked[0] == "segment-7"
     assert {f"segment-{number}" for number in range(1, 12)} <= set(asked)
     assert "segment-12" not in asked
+
+
+def test_segments_that_are_named_are_fetched_though_braze_does_not_list_the_others(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator
+) -> None:
+    braze.faults.add("GET /segments/list", Status(401))
+
+    with pytest.raises(UpstreamUnauthorized):  # so that Lambda runs it again, and the failure is seen
+        refreshed(aws, braze, "segment-1,*")
+    braze.forget()
+
+    assert size(handle, "segment-1")["ok"] is True
+    assert braze.requests() == []
 
 
 def test_what_cannot_be_reached_in_time_is_reported(aws: Aws, braze: BrazeSimulator) -> None:
