@@ -92,7 +92,7 @@ class Secret(Generic[Shape]):
             now = self._clock()
             age = now - self._read_at
             if self._fault is not None and age < REFRESH_INTERVAL_SECONDS:
-                raise self._fault
+                raise self._fault.with_traceback(None)  # else it grows with each caller that meets it
             if self._value is not None and (age < max_age_seconds or now < self._spared_until):
                 return self._value
             try:

@@ -131,6 +131,18 @@ def test_a_malformed_secret_is_not_asked_for_by_every_request() -> None:
     assert secret.current().rest_api_key == "mended"
 
 
+def test_a_fault_that_many_meet_does_not_grow_with_them() -> None:
+    secret = secret_of(Vault("not JSON"), Clock())
+
+    frames = []
+    for _ in range(20):
+        with pytest.raises(ConfigurationError) as raised:
+            secret.current()
+        frames.append(len(raised.traceback))
+
+    assert frames[-1] == frames[1]
+
+
 def test_a_secret_that_turns_malformed_is_no_longer_served() -> None:
     vault, clock = Vault(), Clock()
     secret = secret_of(vault, clock)
