@@ -16,9 +16,6 @@ from shared.errors import InvalidInput
 # The longest a series can be asked for. Braze gives a hundred days, our history the rest.
 MOST_DAYS = 1000
 
-# As many segments as one answer may hold.
-MOST_SEGMENTS = 20
-
 Least = Annotated[int, Meta(ge=0, le=10**12, description="Give the least number worth showing, as in 1000.")]
 Days = Annotated[int, Meta(ge=1, le=MOST_DAYS, description="Give 1 to 1000 days.")]
 OnError = Annotated[Literal["data", "retry"], Meta(description="Give data or retry.")]
