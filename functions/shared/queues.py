@@ -29,6 +29,9 @@ LONGEST_DELAY_SECONDS = 3600
 # SQS may take a part of a batch; the rest is sent again at once.
 _SEND_TRIES = 3
 
+# A Lambda handler of SQS events, which answers with `batch_response`.
+SqsHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

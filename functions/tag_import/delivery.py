@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import wiring
@@ -18,14 +18,12 @@ from shared.deadline import Deadline
 from shared.ledger import Ledger
 from shared.observability import begin_batch, count, flush, logger
 from shared.outcomes import State
-from shared.queues import Queue, batch_response, messages_of
+from shared.queues import Queue, SqsHandler, batch_response, messages_of
 from shared.rate import Rate
 from tag_import.sender import Sender
 
 # A call is begun only while this much of the function's time is left, enough to end it and to write it down.
 _RESERVE_SECONDS = 30.0
-
-SqsHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
 
 def build(settings: Settings) -> SqsHandler:

@@ -8,7 +8,7 @@ job where it stands, or in another worker's hands.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from shared.config import Settings
 from shared.deadline import Deadline
 from shared.errors import BundleError, InProgress, InvalidInput, StoreUnavailable
 from shared.observability import begin, begin_batch, correlation_id, flush, logger
-from shared.queues import Message, Queue, Staying, batch_response, messages_of
+from shared.queues import Message, Queue, SqsHandler, Staying, batch_response, messages_of
 from tag_import.finish import Finisher
 from tag_import.formats import options_of
 from tag_import.leavers import LastRuns
@@ -43,8 +43,6 @@ _STEP_SECONDS = 900
 
 # Reading stops so long before the function's end: what is in flight arrives, and the checkpoint is written.
 _RESERVE_SECONDS = 60.0
-
-SqsHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
 
 class Worker:

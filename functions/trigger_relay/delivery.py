@@ -21,7 +21,7 @@ from shared.gate import Gate
 from shared.ledger import Ledger
 from shared.observability import begin_batch, count, flush, logger, milliseconds, narrow
 from shared.outcomes import Outcome, State
-from shared.queues import Message, Queue, Staying, batch_response, messages_of
+from shared.queues import Message, Queue, SqsHandler, Staying, batch_response, messages_of
 from trigger_relay.broadcasts import Broadcasts
 from trigger_relay.calls import Call, planned
 from trigger_relay.sending import Courier, Repeated, Result, Results
@@ -46,8 +46,6 @@ _COUNTED_AS = {
     State.FAILED: "TriggersFailed",
     State.UNKNOWN: "TriggersUnknown",
 }
-
-SqsHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
 
 @dataclass(slots=True)

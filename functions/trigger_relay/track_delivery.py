@@ -19,7 +19,7 @@ from shared.gate import Gate
 from shared.ledger import Ledger
 from shared.observability import begin_batch, count, flush, logger, narrow
 from shared.outcomes import Outcome, State
-from shared.queues import Message, Queue, Staying, batch_response, messages_of
+from shared.queues import Message, Queue, SqsHandler, Staying, batch_response, messages_of
 from trigger_relay.sending import Repeated, Result
 from trigger_relay.track import Track
 from trigger_relay.track_calls import Results, TrackCourier, planned
@@ -29,8 +29,6 @@ from trigger_relay.track_calls import Results, TrackCourier, planned
 _RESERVE_SECONDS = 60.0
 
 _COUNTED_AS = {State.SENT: "TracksSent", State.FAILED: "TracksFailed", State.UNKNOWN: "TracksUnknown"}
-
-SqsHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
 
 def deliver_all(messages: Sequence[Message], courier: TrackCourier, deadline: Deadline) -> list[Staying]:

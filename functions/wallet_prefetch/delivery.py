@@ -7,7 +7,7 @@ of the places that messages have at SessionM Connect; what is left of both is ne
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import wiring
@@ -25,7 +25,7 @@ from shared.config import Settings
 from shared.deadline import Deadline
 from shared.observability import begin_batch, count, flush, logger
 from shared.outcomes import State
-from shared.queues import Queue, batch_response, messages_of
+from shared.queues import Queue, SqsHandler, batch_response, messages_of
 from shared.rate import Rate, share_of
 from shared.upstream import Upstream
 from wallet_prefetch.fetching import Wallets
@@ -38,8 +38,6 @@ _WORKERS = 2
 
 # More would only wait for permits: at 300 ms a call these are 800 wallets a second.
 _MOST_AT_ONCE = 128
-
-SqsHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
 
 def build(settings: Settings) -> SqsHandler:
