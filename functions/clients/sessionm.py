@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from clients.credentials import Credentials, Token, noting_a_401, with_fresh_credentials
 from clients.transport import Reply, Timeouts, Transport, path_of, raise_for_status
-from clients.vocabulary import MAX_ANSWER_BYTES, Member
+from clients.vocabulary import MAX_SHOWN_BYTES, Member
 from shared.errors import (
     AnswerTooLarge,
     UpstreamError,
@@ -137,7 +137,7 @@ class Sessionm:
         reply = self.connect(GET_USER_OFFERS, request, timeouts, once=once)
         raise_for_status(upstream, reply, refusal)
         reply.json(upstream)
-        if len(reply.content) > MAX_ANSWER_BYTES:
+        if len(reply.content) > MAX_SHOWN_BYTES:
             raise AnswerTooLarge(upstream, "more than Braze takes; ask for fewer offers with take")
         return reply.content.decode()
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 # Braze throws an answer of 1 MB away. Offers beyond this size are left out, and the answer says so.
-MAX_ANSWER_BYTES = 900_000
+MAX_SHOWN_BYTES = 900_000
 
 # What Braze can be triggered to send.
 TargetKind = Literal["campaign", "canvas"]

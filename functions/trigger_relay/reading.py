@@ -18,7 +18,7 @@ from trigger_relay.addresses import MEMBER_KIND, address_of, checked
 from trigger_relay.triggers import Recipient, Trigger, check_broadcast, check_properties
 
 # A thousand recipients fit a body of 1 MiB with a kilobyte of properties each; a campaign for more is a broadcast.
-MAX_RECIPIENTS = 1000
+MAX_RECIPIENTS_A_TRIGGER = 1000
 
 # SQS takes 256 KiB a message in older regions and emulators.
 _MESSAGE_BYTES = 200_000
@@ -127,9 +127,9 @@ class Reader:
     ) -> list[Recipient]:
         if not isinstance(listed.value, list):
             raise InvalidInput("expected a list", field=listed.name, hint="Give a list of recipients.")
-        if len(listed.value) > MAX_RECIPIENTS:
+        if len(listed.value) > MAX_RECIPIENTS_A_TRIGGER:
             raise InvalidInput(
-                f"more than {MAX_RECIPIENTS} recipients", field=listed.name, hint="Send several requests."
+                f"more than {MAX_RECIPIENTS_A_TRIGGER} recipients", field=listed.name, hint="Send several requests."
             )
         return [
             self._recipient(kind, item, f"{listed.name}[{position}]", member_kind, shared)

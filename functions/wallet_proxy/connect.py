@@ -19,7 +19,7 @@ import msgspec
 from clients.sessionm import Sessionm, checked
 from clients.timeouts import timeouts_of
 from clients.transport import Reply
-from clients.vocabulary import MAX_ANSWER_BYTES
+from clients.vocabulary import MAX_SHOWN_BYTES
 from shared.deadline import Deadline, within
 from shared.errors import (
     AnswerTooLarge,
@@ -126,7 +126,7 @@ class Connect:
     def _ask(self, path: str, body: dict[str, Any], deadline: Deadline) -> str:
         reply: Reply = self._sessionm.connect(path, body, timeouts_of(deadline))
         checked("SessionM Connect", reply)
-        if len(reply.content) > MAX_ANSWER_BYTES:
+        if len(reply.content) > MAX_SHOWN_BYTES:
             raise AnswerTooLarge("SessionM Connect", "more than Braze takes")
         return reply.content.decode()
 

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 import wiring
 from clients.sessionm import GET_USER_OFFERS
-from clients.vocabulary import MAX_ANSWER_BYTES, Culture, UserId
+from clients.vocabulary import MAX_SHOWN_BYTES, Culture, UserId
 from clients.wallet import Wallet
 from shared import aws
 from shared.breaker import Breaker
@@ -67,8 +67,8 @@ class WalletOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fields: Annotated[str, Meta(max_length=500, description="Give names of offer fields, separated by commas.")] = ""
     safe: Annotated[Literal["", "json", "html"], Meta(description="Give json or html, or leave it out.")] = ""
     max_bytes: Annotated[
-        int, Meta(ge=1000, le=MAX_ANSWER_BYTES, description="Give the most bytes of an answer, 1000 to 900000.")
-    ] = MAX_ANSWER_BYTES
+        int, Meta(ge=1000, le=MAX_SHOWN_BYTES, description="Give the most bytes of an answer, 1000 to 900000.")
+    ] = MAX_SHOWN_BYTES
     cache: Annotated[Literal["yes", "no"], Meta(description="Give yes or no.")] = "yes"
     budget_ms: BudgetMilliseconds | None = None
     on_error: Annotated[Literal["data", "retry"], Meta(description="Give data or retry.")] = "data"

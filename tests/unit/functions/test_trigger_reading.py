@@ -12,7 +12,7 @@ import pytest
 from shared.errors import ConfigurationError, InvalidInput, NotAllowed, TooLarge
 from trigger_relay import fields
 from trigger_relay.calls import Call, planned
-from trigger_relay.reading import MAX_RECIPIENTS, Reader, Reading
+from trigger_relay.reading import MAX_RECIPIENTS_A_TRIGGER, Reader, Reading
 from trigger_relay.triggers import MAX_PROPERTIES_BYTES, Trigger, check_audience, check_properties
 
 ALLOWED = frozenset({"campaign-1"})
@@ -113,7 +113,7 @@ def test_without_an_id_of_brazes_the_plain_names_count(field: str, kind: str) ->
             "prioritization",
         ),
         ({"recipients": "member-1"}, "invalid_field", "recipients"),
-        ({"recipients": ["m"] * (MAX_RECIPIENTS + 1)}, "invalid_field", "recipients"),
+        ({"recipients": ["m"] * (MAX_RECIPIENTS_A_TRIGGER + 1)}, "invalid_field", "recipients"),
         ({"recipients": [7]}, "invalid_field", "recipients[0]"),
         ({"recipients": ["m", {"email": "x"}]}, "invalid_field", "recipients[1].email"),
         ({"recipients": ["m", {"points": 1}]}, "no_recipients", "recipients[1]"),

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from clients.vocabulary import MAX_ANSWER_BYTES
+from clients.vocabulary import MAX_SHOWN_BYTES
 from clients.wallet import wallet_of
 from shared.errors import UpstreamGarbled
 from wallet_proxy.wallet import OFFER_FIELDS, Shape, answer_of, empty_wallet, fitted
@@ -212,9 +212,9 @@ def test_an_offer_that_moved_to_the_next_page_meanwhile_is_shown_once() -> None:
 def test_a_wallet_never_grows_to_what_braze_throws_away() -> None:
     offer = {"description": "☕" * 10_000}  # 30,000 bytes each
 
-    found = fitted(shaped(*[offer] * 60, limit=1000), MAX_ANSWER_BYTES)
+    found = fitted(shaped(*[offer] * 60, limit=1000), MAX_SHOWN_BYTES)
 
-    assert len(msgspec.json.encode(found)) <= MAX_ANSWER_BYTES
+    assert len(msgspec.json.encode(found)) <= MAX_SHOWN_BYTES
     assert len(found["offers"]) == 29
     assert (found["offer_count"], found["truncated"]) == (60, True)
 
