@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from infra.local.bundle import BundleSettings, LocalBundle
-from tests.fuzz.run import DESCRIPTIONS, fuzz
+from tests.fuzz.run import DESCRIPTIONS, PUT_OFF_PERCENT, fuzz
 
 EXAMPLES = 200
 
@@ -29,7 +29,8 @@ def main() -> int:
             print(outcome.report)
             for operation, statuses in sorted(outcome.statuses().items()):
                 print(f"{operation:70} {', '.join(f'{status}: {statuses[status]}' for status in sorted(statuses))}")
-            failed = failed or outcome.failed
+            print(f"{outcome.put_off_percent:.2f} % were told to come again; at most {PUT_OFF_PERCENT:g} % may be\n")
+            failed = failed or outcome.failed or outcome.put_off_percent > PUT_OFF_PERCENT
     return int(failed)
 
 

@@ -19,6 +19,8 @@ from tests.fuzz.hooks import ANSWERS_VARIABLE
 DESCRIPTIONS: Final[Mapping[str, str]] = {"ContentApi": "docs/content-api.yaml", "IntakeApi": "docs/intake-api.yaml"}
 CONFIG: Final = "tests/fuzz/schemathesis.toml"
 
+PUT_OFF_PERCENT: Final = 3.0
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -36,6 +38,11 @@ class Outcome:
     failed: bool
     report: str
     answers: Sequence[Answer]
+
+    @property
+    def put_off_percent(self) -> float:
+        """How many requests were told to come again, which a busy machine may do with some."""
+        return 100 * sum(answer.status == 503 for answer in self.answers) / max(1, len(self.answers))
 
     def statuses(self) -> dict[str, Counter[int]]:
         """How often each operation answered each status."""

@@ -11,7 +11,7 @@ import requests
 from openapi_schema_validator import OAS31Validator
 
 from infra.local.bundle import BundleSettings, LocalBundle
-from tests.fuzz.run import DESCRIPTIONS, Outcome, fuzz
+from tests.fuzz.run import DESCRIPTIONS, PUT_OFF_PERCENT, Outcome, fuzz
 from tests.unit.docs.material import Operation, operations
 
 # For each operation and phase, beside a request for each bound and each type in the description.
@@ -49,6 +49,7 @@ def in_api(api: str) -> list[Operation]:
 
 def test_no_answer_breaks_its_contract(run: Run) -> None:
     assert not run.outcome.failed, run.outcome.report
+    assert run.outcome.put_off_percent <= PUT_OFF_PERCENT
 
 
 def test_every_route_was_put_to_the_test_with_good_and_bad_requests(run: Run) -> None:

@@ -151,3 +151,13 @@ def test_null_in_a_query_is_a_word_and_no_way_to_leave_a_number_out() -> None:
     with pytest.raises(InvalidInput) as error:
         convert({"least": "null"}, Query, strict=False)
     assert (error.value.code, error.value.field, error.value.hint) == ("invalid_field", "least", "Give a number.")
+
+
+@pytest.mark.parametrize("query", [{"\ud800": "x"}, {"name": "\ud800"}])
+def test_a_query_that_is_no_unicode_is_refused(query: dict[str, str]) -> None:
+    class Query(msgspec.Struct, forbid_unknown_fields=True):
+        name: Annotated[str, Meta(pattern="^[a-z]+$")] = ""
+
+    with pytest.raises(InvalidInput) as error:
+        convert(query, Query, strict=False)
+    assert error.value.code == "invalid_field"
