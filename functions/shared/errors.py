@@ -1,4 +1,4 @@
-"""Every error of the bundle, drawn once. Handlers catch nodes of this tree, never `Exception`.
+"""Every error that rooms share, drawn once. Handlers catch nodes of this tree, never `Exception`.
 
     BundleError
     ├── RequestError              the caller's fault: says what, where and what to do; never worth repeating
@@ -22,6 +22,9 @@
         ├── UpstreamGarbled       answered, but not in the documented shape
         ├── AnswerTooLarge        answered well, but more than Braze lets a message see
         └── UpstreamRefused       a documented, permanent no; carries the vendor's code
+
+What only one room raises is a leaf in that room: `TooLargeToKeep` (shared/cache.py), `Outdated` and `Later`
+(bulk/jobs.py), `UnreadableFile` (tag_import/objects.py).
 
 Every error has a `code`, stable and in snake_case, which is also the `reason` of an answer, a verdict or a log line.
 No message ever holds a request body, a credential or a member's data.
