@@ -37,10 +37,19 @@ def test_every_test_that_is_named_exists() -> None:
 
 def test_every_threat_has_a_test() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    first, second = text.index("## Threats to the caller check"), text.index("## What to watch")
+    first, second = text.index("## Threats to the caller check"), text.index("## What must not leak")
     rows = [line for line in text[first:second].splitlines() if line.startswith("| ")]
 
     assert len(threats()) == len([row for row in rows if not row.startswith("| threat |")])
+
+
+def test_every_promise_has_a_test() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    first, second = text.index("| promise |"), text.index("## What to watch")
+    promises = [line for line in text[first:second].splitlines()[1:] if line.startswith("| ")]
+
+    assert len(promises) > 3
+    assert all("`test_" in promise for promise in promises)
 
 
 def test_every_metric_to_watch_is_counted_by_the_authorizer() -> None:
