@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import msgspec
 
+from bulk.answers import links, moment
 from bulk.jobs import IMPORT_ID, Job, Jobs, ReadBack
 from bulk.parcels import is_webhook_import
 from bulk.progress import counts_of, rate_per_second, seconds_left
 from bulk.verdicts import Tally, Verdicts
 from shared import aws
-from shared.aws import store
 from shared.config import Settings
 from shared.errors import NotFound
 from shared.http import Answer, Handler, Request, http_handler
-
-_LINK_SECONDS = 3600
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,16 +47,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
-    signer, bucket = aws.s3_signer(), settings.text("IMPORT_BUCKET")
+    link = links(aws.s3_signer(), settings.text("IMPORT_BUCKET"))
     dynamodb, table = aws.dynamodb(), settings.text("IMPORTS_TABLE")
     retention_days = settings.whole_number("IMPORT_RETENTION_DAYS")
     jobs = Jobs(dynamodb, table, retention_days, clock)
     verdicts = Verdicts(dynamodb, table, retention_days, clock)
-
-    def link(key: str) -> str:
-        with store("import bucket"):
-            wanted = {"Bucket": bucket, "Key": key}
-            return signer.generate_presigned_url("get_object", Params=wanted, ExpiresIn=_LINK_SECONDS)
 
     def status(request: Request) -> Answer:
         import_id = request.path["import_id"]
@@ -93,10 +85,10 @@ def status_of(job: Job, tally: Tally, now: float, link: Callable[[str], str]) ->
         failure_file_url=link(job.failure_file) if job.failure_file else None,
         leavers_file_url=link(job.leavers_file) if job.leavers_file else None,
         read_back=job.read_back,
-        created_at=_moment(job.created_at),
-        started_at=_moment(job.started_at),
-        read_at=_moment(job.read_at),
-        finished_at=_moment(job.finished_at),
+        created_at=moment(job.created_at),
+        started_at=moment(job.started_at),
+        read_at=moment(job.read_at),
+        finished_at=moment(job.finished_at),
         **msgspec.structs.asdict(counts),
     )
 
@@ -113,10 +105,6 @@ def status_of_day(import_id: str, tally: Tally) -> Status:
         unknown=tally.unknown,
         waiting=0,
     )
-
-
-def _moment(seconds: float) -> str | None:
-    return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}" if seconds else None
 
 
 handle = build(Settings(os.environ))

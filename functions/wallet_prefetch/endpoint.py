@@ -11,13 +11,13 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, structs
 
 import wiring
+from bulk.answers import links, moment
 from bulk.jobs import IMPORT_ID, Export, Job, Jobs, JobState, Prefetch, Source, VendorRequest, wake_up
 from bulk.progress import counts_of, rate_per_second, seconds_left
 from bulk.verdicts import Tally, Verdicts
@@ -33,8 +33,6 @@ from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import correlation_id, count, logger, note
 from shared.queues import Queue
 from shared.rate import share_of
-
-_LINK_SECONDS = 3600
 
 # How large a segment is, is good to know and nothing to wait for.
 _ESTIMATE_TIMEOUTS = Timeouts(connect_seconds=1, read_seconds=3)
@@ -93,7 +91,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
-    s3, signer, bucket = aws.s3_for_requests(), aws.s3_signer(), settings.text("IMPORT_BUCKET")
+    s3, bucket = aws.s3_for_requests(), settings.text("IMPORT_BUCKET")
+    link = links(aws.s3_signer(), bucket)
     queue = Queue(aws.sqs(), settings.text("IMPORT_QUEUE_URL"))
     dynamodb, table = aws.dynamodb(), settings.text("IMPORTS_TABLE")
     retention_days = settings.whole_number("IMPORT_RETENTION_DAYS")
@@ -105,11 +104,6 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
     most_per_second = share_of(
         settings.whole_number("TAG_RATE_PER_SECOND"), settings.whole_number("PREFETCH_SHARE_PERCENT")
     )
-
-    def link(key: str) -> str:
-        with store("import bucket"):
-            wanted = {"Bucket": bucket, "Key": key}
-            return signer.generate_presigned_url("get_object", Params=wanted, ExpiresIn=_LINK_SECONDS)
 
     def submit(request: Request) -> Answer:
         fields = request.json(PrefetchFields)
@@ -232,12 +226,12 @@ def status_of(
         rate_per_second=None if rate is None else round(rate, 1),
         most_per_second=most_per_second,
         seconds_left=left,
-        fresh_until=_moment(_fresh_until(job, wish, tally)),
+        fresh_until=moment(_fresh_until(job, wish, tally)),
         failure_file_url=link(job.failure_file) if job.failure_file else None,
-        created_at=_moment(job.created_at),
-        started_at=_moment(job.started_at),
-        read_at=_moment(job.read_at),
-        finished_at=_moment(job.finished_at),
+        created_at=moment(job.created_at),
+        started_at=moment(job.started_at),
+        read_at=moment(job.read_at),
+        finished_at=moment(job.finished_at),
     )
 
 
@@ -268,10 +262,6 @@ def _told(job: Job, most_per_second: int) -> dict[str, Any]:
         "seconds_expected": seconds,
         "notice": notice,
     }
-
-
-def _moment(seconds: float) -> str | None:
-    return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}" if seconds else None
 
 
 handle = build(Settings(os.environ))
