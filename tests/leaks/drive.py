@@ -366,7 +366,7 @@ class Drive:
         self.evidence.commands["infra.wallet_prefetch"] = told.getvalue()
         self._wait_for("/wallet-prefetches", self.prefetch)
         imports = next(each for each in operations() if each.route == "POST /segment-exports")
-        lasting = {"tags": ["gold"], "ttl": 60}
+        lasting = {"tags": [new("request: a tag")], "ttl": 60}
         for fields, users in ((lasting, 2), ({**lasting, "leavers": True}, 2), ({**lasting, "leavers": True}, 1)):
             self.bundle.braze.set_segment_users(SEGMENT_ID, [self.external, self.user][:users])
             begun = self._send(imports, "an export", body={"segment_id": SEGMENT_ID, **fields}).json()
