@@ -11,8 +11,9 @@ import pytest
 
 from authorizer.endpoint import build as build_authorizer
 from infra.local.simulators import BrazeSimulator, SessionmSimulator, Slow, SteppedClock, Throttle
+from tests.faults.support.relay_scenarios import TrackDelivery, TriggerDelivery
 from tests.faults.support.running import made
-from tests.faults.support.scenarios import Clock, Ground, TrackDelivery, TriggerDelivery
+from tests.faults.support.scenario import Clock, Ground
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import JSON, Context, call, http_event
 from wallet_proxy.endpoint import build as build_wallet

@@ -27,7 +27,8 @@ from tests.faults.support.running import (
     template,
     vendors_allowed,
 )
-from tests.faults.support.scenarios import SCENARIOS, Ground, Scenario
+from tests.faults.support.scenario import Ground, Scenario
+from tests.faults.support.scenarios import SCENARIOS
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import DROPPED, FaultyAws
 from tests.integration.support.sockets import closed_port

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from infra.local.simulators import BrazeSimulator, SessionmSimulator
 from tests.faults.support.injection import TARGETS
 from tests.faults.support.running import functions, made, template
-from tests.faults.support.scenarios import SCENARIOS, Asked, Authorizer, Ground
+from tests.faults.support.scenario import Asked, Ground
+from tests.faults.support.scenarios import SCENARIOS, Authorizer
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import DROPPED, Answer, FaultyAws
 

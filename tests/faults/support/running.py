@@ -12,7 +12,8 @@ from infra.local.template import TEMPLATE_PATH, parse
 from tests.faults.support.alarms import Metric, emitted, metric, raised_by, without_failures
 from tests.faults.support.injection import SLOW, TARGETS, VENDOR_FAULTS, fail_stores, failing_vendor, store_faults
 from tests.faults.support.page import Cell
-from tests.faults.support.scenarios import Asked, Authorizer, Delivered, Ground, Scenario, Shown
+from tests.faults.support.scenario import Asked, Delivered, Ground, Scenario, Shown
+from tests.faults.support.scenarios import Authorizer
 from tests.integration.support.events import Context, failures, sqs_event, sqs_record
 from tests.integration.support.faulty_aws import FaultyAws
 
