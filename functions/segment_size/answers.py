@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from clients.braze import Point
+from clients.cultures import culture_of
 from segment_size.series import Series, day_before, window_of
-from shared.cultures import culture_of
 from shared.flight import Found
 from shared.locales import form_of, number_text
 

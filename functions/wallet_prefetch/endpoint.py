@@ -22,12 +22,12 @@ from bulk.jobs import IMPORT_ID, Export, Job, Jobs, JobState, Prefetch, Source, 
 from bulk.progress import counts_of, rate_per_second, seconds_left
 from bulk.verdicts import Tally, Verdicts
 from clients.braze import Braze
+from clients.cultures import culture_of
 from clients.transport import Timeouts
 from clients.vocabulary import Culture, SegmentId, UserId
 from shared import aws
 from shared.aws import store
 from shared.config import Settings
-from shared.cultures import culture_of
 from shared.errors import InvalidInput, NotFound, UpstreamError
 from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import correlation_id, count, logger, note

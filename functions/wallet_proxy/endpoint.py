@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 import wiring
+from clients.cultures import culture_of
 from clients.sessionm import GET_USER_OFFERS
 from clients.vocabulary import MAX_SHOWN_BYTES, Culture, UserId
 from clients.wallet import Wallet
@@ -26,7 +27,6 @@ from shared.budgets import BudgetMilliseconds, ReadBudget
 from shared.bulkhead import Bulkhead
 from shared.cache import Cache
 from shared.config import Settings
-from shared.cultures import culture_of
 from shared.deadline import Deadline
 from shared.errors import BundleError, InvalidInput, RequestError, UpstreamRefused
 from shared.flight import SingleFlight

@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from authorizer.callers import MAX_HEADER_LENGTH, Credential, credential_of
+from clients.cultures import culture_of
 from clients.transport import path_of, retry_after_seconds
-from shared.cultures import culture_of
 from shared.errors import InvalidInput
 from shared.queues import LONGEST_DELAY_SECONDS, delay_seconds
 from trigger_relay.fields import in_snake_case, parse, snake_case

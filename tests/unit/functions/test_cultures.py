@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.cultures import culture_of
+from clients.cultures import culture_of
 
 
 @pytest.mark.parametrize(

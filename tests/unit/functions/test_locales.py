@@ -9,8 +9,8 @@ from babel import Locale
 from babel.dates import format_date
 from babel.numbers import format_decimal
 
+from clients.cultures import culture_of
 from infra.locales import TABLE, text
-from shared.cultures import culture_of
 from shared.locales import date_text, form_of, number_text
 
 DAYS = [date(2026, 1, 5), date(2026, 11, 22)]
