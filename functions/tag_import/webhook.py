@@ -59,11 +59,11 @@ def build(settings: Settings) -> Handler:
 
     def by_user_id(request: Request) -> Answer:
         member = convert(dict(request.path), _ByUserId)
-        return accept(_vendor_parcel(request, Member("user_id", member.user_id)))
+        return accept(_vendor_parcels(request, Member("user_id", member.user_id)))
 
     def by_external_id(request: Request) -> Answer:
         member = convert(dict(request.path), _ByExternalId)
-        return accept(_vendor_parcel(request, Member("external_id", member.external_id)))
+        return accept(_vendor_parcels(request, Member("external_id", member.external_id)))
 
     def short(request: Request) -> Answer:
         return accept(_short_parcels(request.json(ShortBody), request.idempotency_key))
@@ -77,7 +77,7 @@ def build(settings: Settings) -> Handler:
     )
 
 
-def _vendor_parcel(request: Request, member: Member) -> list[Parcel]:
+def _vendor_parcels(request: Request, member: Member) -> list[Parcel]:
     once = request.idempotency_key
     return _parcels([(member, label_of(request.json(TagFields), member.kind))], once)
 
