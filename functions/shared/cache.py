@@ -36,6 +36,7 @@ _COMPRESSED_FROM_BYTES = 1024
 _KEEP_LEASE_SECONDS = 60
 
 _PARTS = ("value", "stored_at", "fresh_until", "failure", "failed_until", "holder", "held_until")
+_AHEAD = ("stored_at", "fresh_until", "failure", "failed_until")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +75,14 @@ class Seen(Generic[Shape]):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What was fetched ahead under a key: a value that is fresh until then, or a failure that counts until then."""
+    """What was fetched ahead under a key: a value that is fresh until then, or a failure that counts until then.
+
+    `as_of` is when the vendor gave the value; of a failure it is not known, and 0.
+    """
 
     until: float
     failure: Failure | None = None
+    as_of: float = 0.0
 
 
 class TooLargeToKeep(StoreUnavailable):
@@ -119,8 +124,7 @@ class Cache(Generic[Shape]):
 
     def known(self, wanted: Mapping[str, str]) -> dict[str, Known]:
         """What is known ahead of up to a hundred keys, each with its variant. One or another may be left out."""
-        parts = ("fresh_until", "failure", "failed_until")
-        names = {_attribute(part, variant) for part in parts for variant in wanted.values()}
+        names = {_attribute(part, variant) for part in _AHEAD for variant in wanted.values()}
         aliases = {f"#n{number}": name for number, name in enumerate(sorted(names))}
         request: Any = {
             self._table: {
@@ -306,10 +310,12 @@ class Cache(Generic[Shape]):
 
 
 def _known(item: Mapping[str, Any], variant: str) -> Known:
-    part = {name: item.get(_attribute(name, variant)) for name in ("fresh_until", "failure", "failed_until")}
-    fresh_until, failed_until = (float((part[name] or {"N": "0"})["N"]) for name in ("fresh_until", "failed_until"))
+    part = {name: item.get(_attribute(name, variant)) for name in _AHEAD}
+    fresh_until, failed_until, stored_at = (
+        float((part[name] or {"N": "0"})["N"]) for name in ("fresh_until", "failed_until", "stored_at")
+    )
     if part["failure"] is None or failed_until <= fresh_until:
-        return Known(fresh_until)
+        return Known(fresh_until, as_of=stored_at)
     return Known(failed_until, msgspec.json.decode(part["failure"]["S"], type=Failure))
 
 

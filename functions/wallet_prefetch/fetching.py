@@ -126,14 +126,13 @@ class Wallets:
                 settling.settle(position, Outcome(State.SKIPPED, "prefetch_gone", "the prefetch is not known any more"))
             return []
         known = self._known(set(waiting.values()), wish)
-        # What was fetched since the prefetch began, by a worker that died or is late, was fetched for it.
-        own_until = job.started_at + wish.fresh_seconds
-        good_until = own_until if wish.refresh else min(own_until, self._clock() + wish.good_seconds)
+        now = self._clock()
         calls = []
         for position, user_id in waiting.items():
             found = known.get(user_id, Known(0.0))
-            if found.until >= good_until:
-                settling.settle(position, _outcome_of(found, is_own=found.until >= own_until))
+            is_own = _was_fetched_for(job, wish, found, now)
+            if is_own or (not wish.refresh and found.until >= now + wish.good_seconds):
+                settling.settle(position, _outcome_of(found, is_own=is_own))
             else:
                 calls.append(WalletCall((position,), user_id, wish, os.urandom(8).hex()))
         return calls
@@ -220,6 +219,17 @@ def _request(user_id: str, wish: Prefetch) -> dict[str, Any]:
         "include_pending_extended_data": wish.vendor.include_pending_extended_data,
         "culture": wish.culture,
     }
+
+
+def _was_fetched_for(job: Job, wish: Prefetch, known: Known, now: float) -> bool:
+    """Whether it was fetched since the prefetch began, by a worker that died or is late, and for as long.
+
+    One that an earlier prefetch made to last longer is no answer to this one. When a failure was met is not kept, but
+    of this prefetch it counts for no longer than from now on.
+    """
+    if known.until < job.started_at + wish.fresh_seconds:
+        return False
+    return known.as_of >= job.started_at if known.failure is None else known.until <= now + wish.fresh_seconds
 
 
 def _outcome_of(known: Known, *, is_own: bool) -> Outcome:

@@ -232,7 +232,7 @@ def test_what_is_known_ahead_is_told_for_many_at_once(cache: Cache[list[int]], c
     known = cache.known({"k": "ko-KR", "gone": "ko-KR", "old": "en-US", "never": "en-US"})
 
     assert known == {
-        "k": Known(clock.now + 3600),
+        "k": Known(clock.now + 3600, as_of=clock.now),
         "gone": Known(clock.now + 100, Failure("upstream_refused", "S", "no")),
         "old": Known(0.0),
     }

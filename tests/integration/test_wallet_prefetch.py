@@ -297,8 +297,14 @@ def test_a_prefetch_made_again_fetches_what_is_missing_and_all_of_it_when_told_t
     longer = bundle.prefetch("member-1", fresh_for=7300)
     assert verdicts(longer) == ("finished", 1, 0, 0), "what is fresh for less than half as long is fetched"
 
-    anew = bundle.prefetch("member-1", fresh_for=60, refresh=True)
-    assert verdicts(anew) == ("finished", 1, 0, 0)
+    calls = len(sessionm.requests())
+    shorter = bundle.prefetch("member-1", "nobody", fresh_for=60)
+    assert verdicts(shorter) == ("finished", 0, 1, 1), "what stays fresh for longer than is wished is left alone"
+    assert offers_asked(sessionm)[calls:] == []
+
+    anew = bundle.prefetch("member-1", "nobody", fresh_for=60, refresh=True)
+    assert verdicts(anew) == ("finished", 1, 1, 0)
+    assert sorted(asked["user_id"] for asked in offers_asked(sessionm)[calls:]) == ["member-1", "nobody"]
 
 
 def test_a_segment_is_exported_and_its_members_wallets_are_fetched(
