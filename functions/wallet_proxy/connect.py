@@ -65,6 +65,7 @@ _LEASE_SECONDS = 5.0
 
 # The ledger keeps the answer of a write; those known are a fraction of this.
 _LONGEST_KEPT_ANSWER = 100_000
+_IN_BRIEF = '{"status":"ok"}'
 
 _NOT_DONE = (
     *(UpstreamUnreachable, UpstreamThrottled, UpstreamUnavailable, UpstreamUnauthorized),
@@ -154,10 +155,12 @@ class Connect:
         except UpstreamRefused as error:
             self._note(entry_id, Outcome(State.FAILED, error.vendor_code))
             raise
+        except AnswerTooLarge:  # to be shown; it was done
+            answer = _IN_BRIEF
         except BundleError as error:
             self._note(entry_id, Outcome(State.UNKNOWN, error.code))
             raise
-        kept = answer if len(answer) <= _LONGEST_KEPT_ANSWER else '{"status":"ok"}'
+        kept = answer if len(answer) <= _LONGEST_KEPT_ANSWER else _IN_BRIEF
         self._note(entry_id, Outcome(State.SENT, detail=kept))
         return answer
 

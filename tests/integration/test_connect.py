@@ -141,6 +141,15 @@ def test_a_long_answer_to_a_write_is_told_again_in_brief(handle: Invoked, sessio
     assert issue(handle).body == {"status": "ok"}
 
 
+def test_a_write_whose_answer_braze_would_throw_away_is_told_as_done(
+    handle: Invoked, sessionm: SessionmSimulator
+) -> None:
+    sessionm.faults.add("POST /offers/*", Status(200, {"status": "ok", "payload": "x" * 900_000}), times=1)
+
+    assert [issue(handle).body for _ in range(2)] == [{"status": "ok"}] * 2
+    assert len(sessionm.requests()) == 1
+
+
 def test_an_answer_braze_would_throw_away_is_an_error(handle: Invoked, sessionm: SessionmSimulator) -> None:
     sessionm.faults.add("POST /*", Status(200, {"status": "ok", "payload": "x" * 900_000}))
 
