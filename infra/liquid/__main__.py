@@ -34,6 +34,10 @@ MEMBER = "95a7c8a3-e174-456c-92b5-064eacdbd998"
 CALLER = "braze-connected-content"
 
 
+class _Unreadable(Exception):
+    """A file cannot be used; the text says which, and why."""
+
+
 def main(arguments: list[str]) -> int:
     """Runs one command and returns its exit code: 1 for a message that is not sent or a template with errors."""
     if arguments == ["render"]:
@@ -63,13 +67,16 @@ def variables_for(member: str, language: str = "en", profile: Mapping[str, Any] 
 
 
 def _render(given: Mapping[str, str]) -> int:
-    path = Path(given.get("TEMPLATE", ""))
-    if not path.is_file():
+    name = given.get("TEMPLATE", "")
+    if not name:
         print(f"Which template? As in: make render TEMPLATE=docs/snippets/wallet.liquid MEMBER={MEMBER}")
         return 2
-    profile_path = given.get("PROFILE", "")
-    profile = json.loads(Path(profile_path).read_text(encoding="utf-8")) if profile_path else {}
-    source = path.read_text(encoding="utf-8")
+    try:
+        source = _text(Path(name))
+        profile = _profile(given.get("PROFILE", ""))
+    except _Unreadable as error:
+        print(error)
+        return 2
     with _bundle(Path(given.get("BUNDLE") or STATE_DIR / "bundle.json")) as content_url:
         variables = variables_for(given.get("MEMBER") or MEMBER, given.get("LANGUAGE", "en"), profile)
         fetcher = fetcher_for(content_url)
@@ -114,7 +121,15 @@ def _told(message: Message) -> int:
 
 
 def _call_line(fetched: Fetched) -> str:
+    """A call and what came of it, with the reason where the answer is that there is none."""
     outcome = fetched.failure or f"status {fetched.status}"
+    content = fetched.content
+    if fetched.refusal:
+        outcome += f" {fetched.refusal}"
+    elif isinstance(content, dict) and content.get("ok") is False:
+        outcome += f" without data ({content.get('reason')})"
+    elif outcome.endswith("is not on this machine"):
+        outcome += " (put CONTENT_HOST in its place)"
     took = "from Braze's cache" if fetched.from_cache else f"{fetched.seconds * 1000:.0f} ms"
     return f"{fetched.call.method} {fetched.call.url}: {outcome}, {took}"
 
@@ -124,14 +139,43 @@ def _as_text(webhook: Webhook) -> str:
     return "\n".join([*head, "", webhook.body])
 
 
+def _text(path: Path) -> str:
+    """What a file says. Raises `_Unreadable`."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise _Unreadable(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeError:
+        raise _Unreadable(f"{path} cannot be read: save it as UTF-8 text") from None
+
+
+def _profile(name: str) -> dict[str, dict[str, Any]]:
+    """What PROFILE says of the member. Raises `_Unreadable`."""
+    if not name:
+        return {}
+    try:
+        profile = json.loads(_text(Path(name)))
+    except ValueError as error:
+        raise _Unreadable(f"{name} is not JSON: {error}") from None
+    if not isinstance(profile, dict) or not all(isinstance(values, dict) for values in profile.values()):
+        raise _Unreadable(f'{name} is to hold objects by name, as in {{"custom_attribute": {{"tier": "Gold"}}}}')
+    return profile
+
+
 def _lint(given: Mapping[str, str]) -> int:
-    paths = [Path(name) for pattern in given.get("FILE", "").split() for name in sorted(glob.glob(pattern))]
-    if not paths:
+    patterns = given.get("FILE", "").split()
+    if not patterns:
         print("Which file? As in: make lint-liquid FILE=docs/snippets/wallet.liquid")
         return 2
+    paths = [Path(name) for pattern in patterns for name in sorted(glob.glob(pattern)) or [pattern]]
+    try:
+        sources = [_text(path) for path in paths]
+    except _Unreadable as error:
+        print(error)
+        return 2
     failed = False
-    for path in paths:
-        findings = lint(path.read_text(encoding="utf-8"))
+    for path, source in zip(paths, sources, strict=True):
+        findings = lint(source)
         failed |= any(finding.level == "error" for finding in findings)
         for finding in findings:
             print(f"{path}:{finding.line}: {finding.level} {finding.code}: {finding.message}. {finding.hint}")

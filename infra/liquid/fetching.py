@@ -24,6 +24,7 @@ MAX_BYTES = 1_048_576
 _PORTS = (None, 80, 443)
 _SENDER = {"User-Agent": "Braze Sender 0000000", "X-Braze-Sender-Version": "0", "Accept-Encoding": "gzip"}
 _REPEATED_STATUSES = (408, 429)
+_SHOWN_BYTES = 400
 
 
 class NoCredential(Exception):
@@ -32,12 +33,16 @@ class NoCredential(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came of a call. `content` is what the variable holds; None after a failure, which `failure` names."""
+    """What came of a call. `content` is what the variable holds; None after a failure, which `failure` names.
+
+    `refusal` is how the answer begins that the status says is none; Braze shows it to nobody.
+    """
 
     call: Call
     status: int | None
     content: Any = None
     failure: str = ""
+    refusal: str = ""
     seconds: float = 0.0
     from_cache: bool = False
     may_pass: bool = False
@@ -96,7 +101,8 @@ class Fetcher:
         took = time.monotonic() - started
         if not 200 <= status < 300:
             may_pass = status >= 500 or status in _REPEATED_STATUSES
-            return Fetched(call, status, failure=f"status {status}", seconds=took, may_pass=may_pass)
+            refusal = body[:_SHOWN_BYTES].decode("utf-8", "replace")
+            return Fetched(call, status, None, f"status {status}", refusal, took, may_pass=may_pass)
         if len(body) > MAX_BYTES:
             return Fetched(call, status, failure="more than 1 MB", seconds=took)
         return Fetched(call, status, _content(body, status), seconds=took)

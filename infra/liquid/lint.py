@@ -86,6 +86,8 @@ def lint(source: str) -> list[Finding]:
     except BrazeSyntaxError as error:
         report.add(error.at, "braces", str(error), "Write {{${name}}} with two braces around, and close each of them.")
         return sorted(report.findings)
+    if _left_open(cut, report):
+        return sorted(report.findings)
     tags = []
     for piece in cut:
         if piece.tag == "connected_content":
@@ -107,7 +109,7 @@ def lint(source: str) -> list[Finding]:
 
 
 def _smart_quotes(text: str, report: _Report) -> None:
-    for piece in re.finditer(r"\{[{%].*?[}%]\}", text, re.DOTALL):
+    for piece in re.finditer(r"\{%.*?%\}|\{\{.*?\}\}", text, re.DOTALL):
         if found := _SMART_QUOTES.search(piece[0]):
             at = piece.start() + found.start()
             report.add(at, "smart_quotes", "curly quotes inside Liquid", "Type straight quotes, ' or \".")
@@ -147,6 +149,22 @@ _TEXT_RULES: tuple[Callable[[str, _Report], None], ...] = (_smart_quotes, _place
 
 def _arguments(piece: Piece) -> str:
     return piece.inner.strip().removeprefix(piece.tag)
+
+
+def _left_open(cut: list[Piece], report: _Report) -> bool:
+    """Whether a tag runs on into what follows it, so that the rest means nothing."""
+    found = False
+    for piece in cut:
+        inner = piece.inner if piece.kind == "tag" else ""
+        if "{%" in inner:
+            report.add(piece.at, "braces", "a tag is not closed with %}", "Close it before the next tag begins.")
+        elif piece.tag == "connected_content" and inner.count("{") != inner.count("}"):
+            hint = "Write {{${name}}} with two braces around, and close each of them."
+            report.add(piece.at, "braces", "not every brace of connected_content is closed", hint)
+        else:
+            continue
+        found = True
+    return found
 
 
 def _expression_rules(piece: Piece, report: _Report) -> None:

@@ -36,6 +36,7 @@ def test_our_snippets_have_no_mistake(path: Path) -> None:
     ("code", "source"),
     [
         ("smart_quotes", "{% if ${language} == \u2018ko\u2019 %}x{% endif %}"),
+        ("smart_quotes", tag(":save \u201cx\u201d", url="https://content.example.com/wallet/{{${user_id}}}") + GUARD),
         ("placeholder", tag(url="{{endpoint_connect}}/offers/api/2.0/offers/get_user_offers") + GUARD),
         ("placeholder", "{{apikey_core}}"),
         ("placeholder", '{"key":"YOUR-CORE-KEY"}'),
@@ -48,6 +49,8 @@ def test_our_snippets_have_no_mistake(path: Path) -> None:
         ("braces", "{{{${language}}}}"),
         ("braces", "{{wallet.payload.available_points}"),
         ("braces", "{% if true"),
+        ("braces", "{% connected_content https://content.example.com/wallet :save x }" + GUARD),
+        ("braces", tag(url="https://content.example.com/wallet/{{${user_id}}") + GUARD),
         ("no_url", "{% connected_content :save x %}"),
         ("no_url", tag(url="content.example.com/wallet") + GUARD),
         ("parentheses", "{% if (a or b) and c %}{% endif %}"),
