@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from msgspec import Meta
 
 from shared.outcomes import Outcome, State
 
@@ -19,6 +21,11 @@ _OUTCOME_FIELDS = ("reason", "detail", "dispatch_id", "notice")
 _NOT_FOR_EVERY_OUTCOME = (*_OUTCOME_FIELDS, "lease_until", "claimed_by", "payload", UNRESOLVED, "expires_at")
 
 Payloads = Callable[[str], str]
+
+# An id as a message brings it. DynamoDB takes no empty key and none above 2,048 bytes, and refuses with it all entries
+# that are claimed together; a part's id has two numbers more.
+EntryId = Annotated[str, Meta(min_length=1, max_length=255)]
+PartNumber = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class Entry(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from shared.ledger_items import EntryId
 from shared.observability import correlation_id, count
 from shared.queues import Queue, body_of
 from trigger_relay.fields import snake_case
@@ -38,7 +39,7 @@ _NOTHING = msgspec.Raw(b"{}")
 class Track(msgspec.Struct, frozen=True, omit_defaults=True):
     """One message of TrackQueue: at most one event object and one attributes object of users/track, for one member."""
 
-    id: str
+    id: EntryId
     event: msgspec.Raw = _NOTHING
     attributes: msgspec.Raw = _NOTHING
     correlation_id: str = ""

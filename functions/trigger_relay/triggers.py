@@ -13,7 +13,7 @@ import msgspec
 
 from clients.vocabulary import TargetKind
 from shared.errors import InvalidInput, NotAllowed, TooLarge
-from shared.ledger_items import part_id
+from shared.ledger_items import EntryId, PartNumber, part_id
 
 # Braze's limits on campaigns/trigger/send and canvas/trigger/send.
 MAX_RECIPIENTS = 50
@@ -60,15 +60,15 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
     `correlation_id` is that of the request it came with.
     """
 
-    trigger_id: str
+    trigger_id: EntryId
     kind: TargetKind
     target_id: str
     recipients: list[Recipient]
     properties: msgspec.Raw = _NONE
     broadcast: bool = False
     accepted_at: float = 0.0
-    first: int = 0
-    entered_at: int = 0
+    first: PartNumber = 0
+    entered_at: PartNumber = 0
     correlation_id: str = ""
 
     def sends(self) -> Iterator[Send]:

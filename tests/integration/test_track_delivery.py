@@ -269,7 +269,11 @@ def test_without_time_nothing_is_begun(handle: Invoked, braze: BrazeSimulator) -
     assert braze.requests() == []
 
 
-@pytest.mark.parametrize("poison", ["{", '{"more": ' + "[" * 100_000 + "]" * 100_000 + "}"])
+@pytest.mark.parametrize(
+    "poison",
+    ["{", '{"more": ' + "[" * 100_000 + "]" * 100_000 + "}", text(Track("")), text(Track("e" * 3000))],
+    ids=lambda poison: poison[:40],
+)
 def test_an_unreadable_message_stays_and_holds_up_no_other(handle: Invoked, braze: BrazeSimulator, poison: str) -> None:
     assert run(handle, poison, text(track())) == ["message-0"]
     assert len(braze.tracked) == 1

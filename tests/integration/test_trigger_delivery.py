@@ -209,7 +209,13 @@ def test_a_success_that_braze_does_not_document_is_unknown(
 
 @pytest.mark.parametrize(
     "poison",
-    ["not JSON", "{}", '{"trigger_id": "t", "kind": "sms"}', '{"more": ' + "[" * 100_000 + "]" * 100_000 + "}"],
+    [
+        *("not JSON", "{}", '{"trigger_id": "t", "kind": "sms"}', '{"more": ' + "[" * 100_000 + "]" * 100_000 + "}"),
+        body(trigger(trigger_id="")),
+        body(trigger(trigger_id="t" * 3000)),
+        body(trigger(first=1, entered_at=7)).replace('_at":7', f'_at":{"7" * 3000}'),
+    ],
+    ids=lambda poison: poison[:40],
 )
 def test_a_message_nobody_can_read_stays_and_stops_no_other(
     handle: Invoked, braze: BrazeSimulator, poison: str
