@@ -152,13 +152,14 @@ class Worker:
 
     def _job_of_file(self, bucket: str, dropped: Mapping[str, Any]) -> Job:
         import_id = import_id_of(bucket, dropped)
-        source = Source(
-            bucket,
-            dropped["key"],
-            dropped.get("version-id", ""),
-            dropped.get("etag", ""),
-            dropped.get("size", 0),
-        )
+        told = {
+            "bucket": bucket,
+            "key": dropped["key"],
+            "version_id": dropped.get("version-id", ""),
+            "etag": dropped.get("etag", ""),
+            "size_bytes": dropped.get("size", 0),
+        }
+        source = msgspec.convert(told, Source)  # a job that nobody can read back must not be written
         announced = import_uploaded_to(dropped["key"])
         upload = self._jobs.find(announced) if announced else None
         if upload is not None:

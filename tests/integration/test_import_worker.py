@@ -247,6 +247,15 @@ def test_a_message_nobody_can_read_stays_for_the_dead_letter_queue(handle: Invok
         assert work(handle, body), body[:80]
 
 
+@pytest.mark.parametrize("wrong", [{"size": "1"}, {"etag": 5}, {"version-id": {"a": 1}}, {"key": 5}])
+def test_a_file_of_which_nonsense_is_told_becomes_no_import(aws: Aws, handle: Invoked, wrong: dict[str, Any]) -> None:
+    announced = dropped(aws)
+    announced["detail"]["object"] |= wrong
+
+    assert work(handle, announced), "for the dead-letter queue"
+    assert not aws.dynamodb.scan(TableName=aws.table("imports"))["Items"], "nobody could read such a job"
+
+
 def test_a_message_about_no_import_is_done_with(handle: Invoked) -> None:
     assert not work(handle, {"import_id": "csv-unheard-of"})
 
