@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import site
 import sys
 from pathlib import Path
@@ -14,9 +15,12 @@ from tests.bench.load_traffic import TAGGED_EVERY, TRIGGERED_EVERY, WALLETS_A_RE
 
 RATE, SECONDS = 1.0, 20.0
 RECIPIENTS = round(RATE * SECONDS)
+KINDS = ("webhook", "trigger")
 
-# Where processors are few and tests are many, a read says in time that it has no answer.
-LATE = ("deadline_exceeded", "in_progress", "upstream_no_answer")
+# Where processors are few and tests are many, a read says in time that it has no answer, and a write to come again.
+LATE = re.compile(
+    "(wallet|segment size): (deadline_exceeded|in_progress|circuit_open|upstream_[a-z]+)|(webhook|trigger): 503 .*"
+)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Lambda's emulator is a Linux program")
@@ -31,14 +35,18 @@ def test_whatever_is_accepted_under_load_arrives_once_and_has_its_verdict(tmp_pa
     )
 
     tally = seen.tally
-    assert {error for error in tally.errors if not error.endswith(LATE)} == set()
+    assert {error for error in tally.errors if not LATE.fullmatch(error)} == set()
     assert {kind: len(times) for kind, times in tally.milliseconds.items()} == {
         "wallet": WALLETS_A_RECIPIENT * RECIPIENTS,
         "segment size": RECIPIENTS,
         "webhook": RECIPIENTS // TAGGED_EVERY,
         "trigger": RECIPIENTS // TRIGGERED_EVERY,
     }
-    assert (len(tally.tags), len(tally.triggers)) == (RECIPIENTS // TAGGED_EVERY, RECIPIENTS // TRIGGERED_EVERY)
+    refused = {kind: sum(tally.errors[error] for error in tally.errors if error.startswith(kind)) for kind in KINDS}
+    assert len(tally.tags) + refused["webhook"] == RECIPIENTS // TAGGED_EVERY
+    assert len(tally.triggers) + refused["trigger"] == RECIPIENTS // TRIGGERED_EVERY
+    assert tally.tags
+    assert tally.triggers
     assert seen.rows == ROWS_A_SECOND * SECONDS
     assert seen.tags_asked >= seen.rows + len(tally.tags)
     assert not any(seen.left_in_queues.values())

@@ -52,7 +52,7 @@ def figures(seen: Watched) -> list[Figure]:
 
 
 def test_two_processors_take_so_much_of_a_send_as_they_are_of_an_account_s() -> None:
-    assert recipients_per_second(2) == pytest.approx(11.5, abs=0.1)
+    assert recipients_per_second(2) == pytest.approx(3.84, abs=0.01)
     assert recipients_per_second(4) == 2 * recipients_per_second(2)
 
 
