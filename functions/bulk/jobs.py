@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,8 @@ import msgspec
 
 from clients.vocabulary import MemberKind
 from shared.aws import store
-from shared.errors import BundleError, InProgress
-from shared.queues import body_of
+from shared.errors import BundleError, InProgress, StoreUnavailable
+from shared.queues import Queue, body_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -273,3 +274,26 @@ class Jobs:
         if job.lease_until > now and job.lease_holder != holder:
             raise InProgress("another worker has this import in hand")
         return self.save(msgspec.structs.replace(job, lease_until=now + seconds, lease_holder=holder))
+
+
+def take_on(job: Job, jobs: Jobs, queue: Queue) -> None:
+    """Writes a new job down and announces it to the workers; raises `StoreUnavailable` when either cannot be done.
+
+    Whoever is told so asks again, and gets another job. One that nobody could be told of is therefore ended, as far as
+    its table can be reached; one that a worker has in hand already goes on.
+    """
+    saved = jobs.save(job)
+    try:
+        queue.send([wake_up(job.import_id)])
+    except StoreUnavailable as error:
+        with suppress(BundleError):
+            jobs.save(
+                msgspec.structs.replace(
+                    saved,
+                    state=JobState.FAILED,
+                    reason_code=error.code,
+                    reason="it could not be put in the queue, and was not acknowledged",
+                    finished_at=jobs.clock(),
+                )
+            )
+        raise

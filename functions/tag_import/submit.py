@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, structs
 
-from bulk.jobs import Export, Job, Jobs, JobState, Options, Source, upload_key, wake_up
+from bulk.jobs import Export, Job, Jobs, JobState, Options, Source, take_on, upload_key
 from clients.vocabulary import MemberKind, SegmentId
 from shared import aws
 from shared.aws import store
@@ -96,9 +96,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
 
     def submit_export(request: Request) -> Answer:
         job = export_job(request.json(ExportFields), f"segment-{uuid.uuid4().hex[:24]}", clock())
-        jobs.save(structs.replace(job, correlation_id=correlation_id()))
         note(import_id=job.import_id)
-        queue.send([wake_up(job.import_id)])
+        take_on(structs.replace(job, correlation_id=correlation_id()), jobs, queue)
         count("SegmentExportsSubmitted")
         return Answer(202, _told(job))
 

@@ -18,7 +18,7 @@ from msgspec import Meta, structs
 
 import wiring
 from bulk.answers import links, moment
-from bulk.jobs import IMPORT_ID, Export, Job, Jobs, JobState, Prefetch, Source, VendorRequest, wake_up
+from bulk.jobs import IMPORT_ID, Export, Job, Jobs, JobState, Prefetch, Source, VendorRequest, take_on
 from bulk.progress import counts_of, rate_per_second, seconds_left
 from bulk.verdicts import Tally, Verdicts
 from clients.braze import Braze
@@ -121,9 +121,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
             segment_id = str(fields.segment_id)
             wish = structs.replace(wish, members_expected=size_of(braze, segment_id))
             job = segment_job(prefetch_id, wish, segment_id, clock())
-        jobs.save(structs.replace(job, correlation_id=correlation_id()))
         note(import_id=prefetch_id)
-        queue.send([wake_up(prefetch_id)])
+        take_on(structs.replace(job, correlation_id=correlation_id()), jobs, queue)
         count("WalletPrefetchesSubmitted")
         return Answer(202, _told(job, most_per_second))
 

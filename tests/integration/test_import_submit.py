@@ -8,11 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from bulk.jobs import Export, Job, Jobs, JobState, Options, Source
+from bulk.jobs import UNDER_WAY, Export, Job, Jobs, JobState, Options, Source
 from tag_import.submit import EXPORT_TTL_SECONDS, build
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Answered, Invoked, post
-from tests.integration.support.faulty_aws import FaultyAws
+from tests.integration.support.faulty_aws import DROPPED, Answer, FaultyAws
 
 NOW = 1_795_333_300.5
 
@@ -189,3 +189,34 @@ def test_an_export_nobody_can_be_told_of_is_not_acknowledged(aws: Aws, faulty_aw
     faulty_aws.refuse("SendMessageBatch")
 
     assert export(build(aws.settings())).status == 503
+
+
+def test_an_export_nobody_can_be_told_of_is_not_under_way(aws: Aws, faulty_aws: FaultyAws) -> None:
+    faulty_aws.refuse("SendMessageBatch")
+    export(build(aws.settings(), clock=lambda: NOW))
+
+    [item] = aws.items("imports")
+    job = Jobs(aws.dynamodb, aws.table("imports"), 30).find(item["import_id"])
+    assert UNDER_WAY not in item
+    assert job is not None
+    assert (job.state, job.reason_code, job.finished_at) == (JobState.FAILED, "store_unavailable", NOW)
+
+
+def test_an_export_that_a_worker_has_in_hand_goes_on_though_its_announcement_got_no_answer(
+    aws: Aws, faulty_aws: FaultyAws
+) -> None:
+    jobs = Jobs(aws.dynamodb, aws.table("imports"), 30)
+
+    def taken_without_an_answer(_: bytes) -> Answer:
+        job = jobs.find(aws.items("imports")[0]["import_id"])
+        assert job is not None
+        if not job.lease_until:
+            jobs.lease(job, 600, "message-1")
+        return DROPPED
+
+    faulty_aws.answer("SendMessageBatch", taken_without_an_answer)
+
+    assert export(build(aws.settings())).status == 503
+    [item] = aws.items("imports")
+    assert item["state"] == "requested"
+    assert UNDER_WAY in item

@@ -19,7 +19,7 @@ import wallet_prefetch.delivery
 import wallet_prefetch.endpoint
 import wallet_proxy.endpoint
 import wiring
-from bulk.jobs import Job, Jobs, JobState, Prefetch
+from bulk.jobs import UNDER_WAY, Job, Jobs, JobState, Prefetch
 from bulk.parcels import Label, Packer
 from bulk.verdicts import Settling
 from clients.wallet import Wallet
@@ -435,6 +435,19 @@ def test_a_table_that_cannot_be_asked_keeps_the_parcels(
     faulty_aws.refuse("GetItem")
     assert len(bundle.fetch(parcels)) == 1
     assert offers_asked(sessionm) == []
+
+
+def test_a_prefetch_nobody_can_be_told_of_is_neither_acknowledged_nor_under_way(
+    aws: Aws, sessionm: SessionmSimulator, braze: BrazeSimulator, faulty_aws: FaultyAws
+) -> None:
+    faulty_aws.refuse("SendMessageBatch")
+    told = wallet_prefetch.endpoint.build(settings_of(aws, sessionm, braze))
+
+    assert post(told, SUBMIT, {"user_ids": ["member-1"]}).status == 503
+
+    [item] = aws.items("imports")
+    assert item["state"] == "failed"
+    assert UNDER_WAY not in item
 
 
 def test_what_is_fresh_is_found_out_or_all_is_fetched(aws: Aws, sessionm: SessionmSimulator) -> None:
