@@ -310,17 +310,20 @@ class Ledger:
             raise InProgress("another worker has it in hand")
         self._keep_wholes([entry_id], payload_of)
         settling = self._updates.settling(entry_id, WORKER_DIED, payload_of)
-        settling["ExpressionAttributeValues"][":sending"] = {"S": State.SENDING.value}
+        settling["ExpressionAttributeValues"] |= {":sending": {"S": State.SENDING.value}, ":seen": item["lease_until"]}
         with store("ledger"):
             try:
                 self._client.update_item(
                     **settling,
-                    ConditionExpression="#state = :sending",
+                    ConditionExpression="#state = :sending AND lease_until = :seen",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
                 return WORKER_DIED
             except self._client.exceptions.ConditionalCheckFailedException as error:
-                return outcome_of(item_of(error))  # its worker lived after all, and had the last word
+                found = outcome_of(item_of(error))  # its worker lived after all, and had the last word
+        if found.state in (State.SENDING, State.QUEUED):
+            raise InProgress("it was given back, for another worker to take in hand")
+        return found
 
     def _keep_wholes(self, unknown: Sequence[str], payload_of: Payloads | None) -> None:
         """A whole outlives its parts that wait for an operator: by it a repeat is known, and told where they stand."""

@@ -278,6 +278,32 @@ def _passed_on(aws: Aws, operation: str, body: bytes) -> None:
     call(**asked)
 
 
+@pytest.mark.parametrize("is_claimed_again", [True, False])
+def test_an_entry_given_back_while_it_was_taken_for_a_dead_workers_is_not_unknown(
+    aws: Aws, faulty_aws: FaultyAws, clock: Clock, is_claimed_again: bool
+) -> None:
+    """Its worker lived on behind its lease, gave the entry back, and another may have it in hand since."""
+    theirs, ours = (
+        Ledger(aws.dynamodb, aws.table("ledger"), clock),
+        Ledger(clients.dynamodb(), aws.table("ledger"), clock),
+    )
+    theirs.claim("e", 10)
+    clock.now += 11
+
+    def given_back_before_the_second(_: bytes) -> None:
+        if faulty_aws.calls.count("UpdateItem") == 2:
+            theirs.release("e")
+            if is_claimed_again:
+                theirs.claim("e", 180)
+
+    faulty_aws.answer("UpdateItem", given_back_before_the_second)
+
+    with pytest.raises(InProgress):
+        ours.claim("e", 180)
+
+    assert standing(theirs) == Outcome(State.SENDING if is_claimed_again else State.QUEUED)
+
+
 def test_more_entries_than_a_transaction_takes_are_claimed_settled_released_and_found(ledger: Ledger) -> None:
     ids = [f"e-{number}" for number in range(230)]
 
