@@ -55,7 +55,7 @@ _RETRY_AFTER = {"Retry-After": "5"}
 _ESCAPES: dict[str, Callable[[str], str] | None] = {"": None, "json": for_json, "html": for_html}
 
 # A caller that will not have an answer out of a cache says so in SessionM's dialect as HTTP has it.
-_UNCACHED = ("no-cache", "no-store")
+_UNCACHED = frozenset({"no-cache", "no-store"})
 
 
 class WalletOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,7 +132,7 @@ def build(settings: Settings) -> Handler:
     def user_offers(request: Request) -> Answer:
         body = request.json(UserOffersBody)
         asked = msgspec.to_builtins(body) | {"culture": culture_of(body.culture, default_culture), "retailer_id": ""}
-        deadline, use_cache = budget.deadline(request), request.headers.get("cache-control") not in _UNCACHED
+        deadline, use_cache = budget.deadline(request), may_be_cached(request.headers.get("cache-control", ""))
         return vendor_answer(
             lambda: reader.vendor_answer(body.user_id, asked, deadline, use_cache=use_cache).value,
             {"user_offers": [], "total_records": 0},
@@ -195,6 +195,11 @@ def vendor_answer(ask: Callable[[], str], empty_payload: Any) -> Answer:
         reason = _reason(error)
         _report(error, reason)
         return Answer(200, {"status": "error", "errors": {"code": reason}, "payload": empty_payload})
+
+
+def may_be_cached(cache_control: str) -> bool:
+    """Whether a request with this `Cache-Control`, a list of directives in any letter case, takes a kept answer."""
+    return _UNCACHED.isdisjoint(directive.strip().lower() for directive in cache_control.split(","))
 
 
 def _offer_fields(listed: str) -> frozenset[str]:

@@ -273,6 +273,27 @@ def test_the_vendor_dialect_asks_once_for_each_question(handle: Invoked, session
     assert len(sessionm.requests()) == 3
 
 
+@pytest.mark.parametrize(
+    ("cache_control", "calls"),
+    [
+        ("no-store", 2),
+        ("No-Cache", 2),
+        ("no-cache, no-store", 2),
+        ("max-age=0,NO-STORE", 2),
+        ("max-age=60", 1),
+        ("x-no-cache", 1),
+        ("", 1),
+    ],
+)
+def test_a_kept_answer_is_passed_over_however_that_is_written(
+    handle: Invoked, sessionm: SessionmSimulator, cache_control: str, calls: int
+) -> None:
+    post(handle, VENDOR, {"user_id": "member-1"})
+    post(handle, VENDOR, {"user_id": "member-1"}, cache_control=cache_control)
+
+    assert len(sessionm.requests()) == calls
+
+
 def test_the_first_read_of_an_environment_has_more_time(aws: Aws, sessionm: SessionmSimulator) -> None:
     handle = build(
         aws.settings(
