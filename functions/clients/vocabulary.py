@@ -39,7 +39,7 @@ ExternalId = Annotated[
     str,
     Meta(
         pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9_.@:+=|~!$&'()*,;-]{1,255}\Z",
-        description="Give the external id: 1 to 255 ASCII characters without spaces, slashes or percent signs.",
+        description="Give the external id: 1 to 255 of A-Z a-z 0-9 _.@:+=|~!$&'()*,;- but not . or .. alone.",
     ),
 ]
 
