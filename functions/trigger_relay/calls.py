@@ -1,7 +1,8 @@
 """Which sends go to Braze in one call.
 
 A call has one campaign or Canvas, up to 50 recipients with properties of their own, and no member twice: of two entries
-for one member Braze keeps the last. Nothing overtakes: a member's second message closes the call, and begins the next.
+for one member Braze keeps the last. So a member's second message closes the call and begins the next, and nothing
+overtakes anything within one batch. Batches of other workers are delivered at the same time, in no order.
 """
 
 from __future__ import annotations

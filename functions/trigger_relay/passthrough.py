@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Container, Mapping
 from functools import cache
+from typing import NoReturn
 
 import msgspec
 
@@ -140,7 +141,7 @@ def _brazes_own(reply: Reply, endpoint: Endpoint) -> Answer:
     return Answer(reply.status, reply.content, _headers_of(reply))
 
 
-def _switched_off(endpoint: Endpoint) -> Answer:
+def _switched_off(endpoint: Endpoint) -> NoReturn:
     raise NotAllowed(
         "this part of Braze's API is switched off here",
         code="path_switched_off",
