@@ -135,7 +135,9 @@ def run(
         elif wanted.keeps_key:
             console.print(f"{wanted.name} is changed and keeps its key", markup=False)
         elif file.path:
-            console.print(f"the key of {wanted.name} is in {file.path}, for curl -K {file.path}", markup=False)
+            console.print(
+                f"the key of {wanted.name} is in {file.path}, for curl -K {file.path}", markup=False, soft_wrap=True
+            )
         else:
             _show_key(wanted, key, caller["allows"], routes, _addresses(stack, bundle_path), console)
         return 0
@@ -156,8 +158,11 @@ class _KeyFile:
 
     def __enter__(self) -> _KeyFile:
         if self.path:
-            with open(os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as draft:
-                draft.write(self._line)
+            try:
+                with open(os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as draft:
+                    draft.write(self._line)
+            except OSError as error:
+                raise CannotRun(f"{self.path} cannot be written: {error.strerror}; no key was changed") from None
         return self
 
     def keep(self) -> None:
@@ -227,8 +232,8 @@ def _list(secret: CallersSecret, stack: Stack, console: Console) -> int:
         former = [f"replaced {_moment(each['replaced_at'])}" for each in caller.get("former", [])]
         table.add_row(
             name,
-            ", ".join(caller["allows"]),
-            ", ".join(caller.get("sources", [_ANYWHERE])),
+            "\n".join(caller["allows"]),
+            "\n".join(caller.get("sources", [_ANYWHERE])),
             "digest" if "key_sha256" in caller else "plain",
             "\n".join(former),
         )

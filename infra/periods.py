@@ -47,6 +47,8 @@ def longest_period_seconds(expression: str) -> int:
     _, hours, day_of_month, month, day_of_week, year = fields
     if year != "*":
         raise Unclear("give * for the year: a schedule that ends leaves tags behind that nobody renews")
+    if (day_of_month == "?") == (day_of_week == "?"):
+        raise Unclear("one of the two days, of the month or of the week, must be a ?, as in cron(0 4 * * ? *)")
     if month != "*":
         return 366 * DAY
     if day_of_month not in _ANY:

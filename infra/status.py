@@ -245,7 +245,7 @@ def _schedules(stack: Stack) -> Iterator[ScheduleStatus]:
         found = _asked(lambda: stack.client("events").describe_rule(Name=rule))
         yield ScheduleStatus("segment sizes", found["ScheduleExpression"], found["State"] == "ENABLED")
     for each in _asked(lambda: listed(stack.client("scheduler"), place_of(stack))):
-        yield ScheduleStatus(each["Name"], each["ScheduleExpression"], each["State"] == "ENABLED")
+        yield ScheduleStatus(each["Name"], each["ScheduleExpression"], each.get("State", "ENABLED") == "ENABLED")
 
 
 def _alarms(stack: Stack) -> list[str]:

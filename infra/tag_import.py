@@ -78,12 +78,14 @@ class Importing(Watching):
             for pause in (*PAUSES_SECONDS, None):
                 try:
                     answer = self._api.post("/tag-imports", fields)
+                    progress.update(task, description=f"uploading {path.name}")
                     self._upload(path, answer["upload"], progress, task)
                     return str(answer["import_id"])
                 except AddressExpired:
                     reason = "the upload address was over before the file was up"
                 except NoAnswer as error:
                     reason = str(error)
+                progress.update(task, description=f"{reason}, trying again")
                 self.pause(pause, f"{reason}. Nothing was imported")
         raise AssertionError("the last pause raises")
 
@@ -180,6 +182,8 @@ def run(environment: Mapping[str, str], console: Console, sleep: Sleep = time.sl
             for (verdict, code), rows in reasons_in(failures):
                 console.print(f"  {rows:,} {verdict}: {code}", markup=False, highlight=False)
             console.print(f"rows that did not become tags: {failures}", markup=False, soft_wrap=True)
+        elif status["state"] == "open" and exit_code(status):
+            console.print(f"for their rows, with AWS credentials: make failures IMPORT={import_id}", markup=False)
         return exit_code(status)
     except (CannotRun, Refused) as error:
         console.print(str(error), markup=False, soft_wrap=True)

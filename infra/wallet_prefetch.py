@@ -131,7 +131,9 @@ def _estimate(told: Mapping[str, Any]) -> str:
 def _user_ids(path: Path) -> list[str]:
     try:
         user_ids = path.read_text(encoding="utf-8-sig").split()
-    except (OSError, UnicodeError):
+    except OSError as error:
+        raise CannotRun(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeError:
         raise CannotRun(f"{path} cannot be read as text") from None
     if not user_ids:
         raise CannotRun(f"{path} has no user ids; it is one a line")

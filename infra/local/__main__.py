@@ -58,7 +58,10 @@ def _run(host: str, free_ports: bool) -> int:
     except KeyboardInterrupt:
         print("Stopped.")
     except OSError as error:
-        print(f"cannot start: {error}\nIs another make run up?", file=sys.stderr)
+        print(f"cannot start: {error}", file=sys.stderr)
+        if not free_ports:
+            hint = "Is another make run up? On other ports: .venv/bin/python -m infra.local run --free-ports"
+            print(hint, file=sys.stderr)
         return 1
     return 0
 

@@ -38,7 +38,7 @@ NO_DOCKER: Final = f"""\
 Docker is not running here, and sam local needs it: it runs functions in the image {IMAGE}.
 Start Docker and try again, or run one function without it, in a plain process of this Python:
 
-    python -m infra.local invoke NAME --in-process"""
+    .venv/bin/python -m infra.local invoke NAME --in-process"""
 NO_IMAGE: Final = (
     f"The image {IMAGE} is not here and could not be pulled. Pull it where there is a network: docker pull {IMAGE}"
 )

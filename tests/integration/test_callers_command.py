@@ -215,7 +215,7 @@ def test_a_file_that_cannot_be_written_changes_nothing(aws: Aws, local: Path, tm
     code, said = ran(local, NAME="braze-content", FILE=str(tmp_path / "none" / "caller.conf"))
 
     assert (code, held(aws)) == (2, before)
-    assert "did not work" in said
+    assert "caller.conf cannot be written: No such file or directory; no key was changed" in said
 
 
 def test_a_deployed_stack_is_asked_where_its_secret_and_its_apis_are(aws: Aws, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from infra.local.aws import physical_name
 from infra.schedules import Place, listed, place_of, run, wanted_of
-from infra.stack import CannotRun, Stack
+from infra.stack import CannotRun, Stack, stack_of
+from infra.status import ScheduleStatus, _schedules
 from tag_import.scheduled import scheduled_job
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import FaultyAws
@@ -82,6 +83,7 @@ def test_a_schedule_of_the_same_name_is_replaced(aws: Aws, local: Path) -> None:
     [schedule] = schedules(aws)
     assert schedule["ScheduleExpression"] == "rate(12 hours)"
     assert json.loads(schedule["Target"]["Input"])["segment_export"]["ttl"] == 129_600
+    assert list(_schedules(stack_of({}, local))) == [ScheduleStatus("gold-daily", "rate(12 hours)", True)]
 
 
 def test_schedules_are_listed_and_deleted(aws: Aws, local: Path) -> None:

@@ -312,6 +312,15 @@ def test_a_day_of_webhooks_is_shown_as_it_stands(server: Scripted) -> None:
     assert Ran(server, IMPORT="webhook-2026-11-22").code == 0
 
 
+def test_a_day_of_webhooks_with_failures_says_how_to_have_its_rows(server: Scripted) -> None:
+    server.answers["GET /tag-imports/webhook-2026-11-22"] = [(200, STATUS | {"state": "open", "failed": 1})]
+
+    ran = Ran(server, IMPORT="webhook-2026-11-22")
+
+    assert "make failures IMPORT=webhook-2026-11-22" in ran.text
+    assert ran.code == 1
+
+
 def test_a_failure_file_has_the_name_of_its_file_and_of_its_import_and_no_other(server: Scripted, file: Path) -> None:
     server.answers["GET /tag-imports/csv-1"] = [(200, STATUS | {"failure_file_url": f"{server.url}/failures"})]
     server.answers["GET /failures"] = [(200, LISTED)]

@@ -36,7 +36,18 @@ def test_a_schedules_longest_pause(expression: str, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    ["", "daily", "rate(0 days)", "rate(1 week)", "at(2026-11-22T04:00:00)", "cron(0 4 * * ?)", "cron(0 4 * * ? 2027)"],
+    [
+        "",
+        "daily",
+        "rate(0 days)",
+        "rate(1 week)",
+        "at(2026-11-22T04:00:00)",
+        "cron(0 4 * * ?)",
+        "cron(0 4 * * ? 2027)",
+        "cron(0 4 * * * *)",
+        "cron(0 4 1 * MON *)",
+        "cron(0 4 ? * ? *)",
+    ],
 )
 def test_what_does_not_repeat_for_ever_is_no_schedule(expression: str) -> None:
     with pytest.raises(Unclear):
