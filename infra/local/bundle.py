@@ -191,11 +191,6 @@ class LocalBundle:
         """The functions, as in `invoke`."""
         return sorted(self._ids)
 
-    @property
-    def schedule_names(self) -> list[str]:
-        """The schedules, as in `fire_schedule`."""
-        return self._schedules.names
-
     def authorization(self, caller: str) -> str:
         """The Authorization header of a caller, Basic as Braze and SessionM store credentials."""
         return "Basic " + b64encode(f"{caller}:{self.callers[caller]}".encode()).decode()
