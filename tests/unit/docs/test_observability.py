@@ -279,6 +279,11 @@ def test_every_api_and_every_table_is_watched() -> None:
     assert watched("WriteThrottleEvents", "TableName") == resources("AWS::DynamoDB::Table")
 
 
+def test_a_job_that_failed_is_told_of_whatever_it_was_for() -> None:
+    names = {metric["MetricName"] for alarm in alarms().values() for metric in metrics_of(alarm)}
+    assert {"TagImportsFailed", "WalletPrefetchesFailed"} <= names
+
+
 def test_functions_are_slow_near_their_own_time_outs() -> None:
     default = template()["Globals"]["Function"]["Timeout"]
     seconds = {
