@@ -94,7 +94,9 @@ class _Traffic:
         if number % TAGGED_EVERY == 0:
             calls.append(self._tag(f"load-{number}", member))
         if number % TRIGGERED_EVERY == TRIGGERED_EVERY // 2:
-            calls.append(self._trigger(f"load-{number}", member))
+            # Somebody else's event: a member's own drops the wallet that is kept.
+            another, _ = self._plan.members[(number + len(self._plan.members) // 2) % len(self._plan.members)]
+            calls.append(self._trigger(f"load-{number}", another))
         await asyncio.gather(*calls)
 
     async def _wallet(self, member: str, points: float) -> None:
