@@ -225,17 +225,17 @@ def _show_key(
 
 def _list(secret: CallersSecret, stack: Stack, console: Console) -> int:
     current = secret.current()
-    table = Table("name", "may call", "from", "key", "keys before", title=f"callers in {stack.place}")
+    table = Table("name", "may call", "from", "key", title=f"callers in {stack.place}")
     for column in table.columns:
         column.overflow = "fold"
+    table.columns[1].no_wrap = True  # a route is on one line, though the terminal be narrow
     for name, caller in sorted(current.callers.items() if current else ()):
         former = [f"replaced {_moment(each['replaced_at'])}" for each in caller.get("former", [])]
         table.add_row(
             name,
             "\n".join(caller["allows"]),
             "\n".join(caller.get("sources", [_ANYWHERE])),
-            "digest" if "key_sha256" in caller else "plain",
-            "\n".join(former),
+            "\n".join(["digest" if "key_sha256" in caller else "plain", *former]),
         )
     console.print(table)
     return 0
