@@ -23,8 +23,10 @@ import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from infra.local import views
 from infra.local.template import REGION, Template
@@ -39,6 +41,7 @@ STACK_NAME: Final = "local"
 ACCOUNT_ID: Final = "123456789012"  # moto's
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_SESSION_TOKEN": "local"}
 _SERVER: Final = Path(__file__).with_name("moto_server.py")
+EMPTY_QUEUES: Final = "/local/empty-queues"  # as in that file, which is not imported: it loads all of moto
 # What is deployed, and the property that names it.
 _STORAGE: Final = {
     "AWS::SQS::Queue": "QueueName",
@@ -75,6 +78,16 @@ class MotoServer:
                 raise RuntimeError(f"moto did not start, see {self._log.name}")
             self._port = int(line)
         return f"http://127.0.0.1:{self._port}"
+
+    def empty_queues(self) -> None:
+        """Every queue is empty afterwards, of messages that a worker has in hand as well."""
+        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=30)
+        try:
+            connection.request("POST", EMPTY_QUEUES)
+            if (status := connection.getresponse().status) != 204:
+                raise RuntimeError(f"moto did not empty the queues: {status}")
+        finally:
+            connection.close()
 
     def stop(self) -> None:
         """Stop the server; whatever it held is gone."""

@@ -94,6 +94,7 @@ class LocalBundle:
         threads = undo.enter_context(ExitStack())
         moto = MotoServer(logs / "moto.log", settings.host, settings.ports.aws, settings.postpone_scale)
         undo.callback(moto.stop)
+        self._moto = moto
         self._start_vendors(undo)
         ports = {"content": settings.ports.content, "intake": settings.ports.intake or free_port()}
         own = vendors.parameters(self.sessionm_url, self.braze_url) | {
@@ -265,7 +266,7 @@ class LocalBundle:
         failed = [vendors.local_url(simulator) for simulator in simulators if has_failed(simulator)]
         for simulator in simulators:
             simulator.faults.clear()
-        settle(self._queue_pollers, self._purge, self.runtime.kill)
+        settle(self._queue_pollers, self._moto.empty_queues, self.runtime.kill)
         anew = [name for name in with_memory_of(failed, self.deployment.environments) if self.runtime.invoked(name)]
         for function in anew:
             self.runtime.kill(function)
@@ -284,10 +285,6 @@ class LocalBundle:
             time.sleep(0.02)
 
     # --- details ----------------------------------------------------------------------------------------------------
-
-    def _purge(self) -> None:
-        for url in self.deployment.queue_urls.values():
-            self.clients.sqs.purge_queue(QueueUrl=url)
 
     def _id(self, function: str) -> str:
         if function in self._functions:

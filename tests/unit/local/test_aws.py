@@ -137,3 +137,19 @@ def test_a_server_that_cannot_listen_says_so(server: MotoServer, tmp_path_factor
     with pytest.raises(RuntimeError, match="moto did not start"):
         _ = other.url
     other.stop()
+
+
+def test_one_call_empties_every_queue_of_what_waits_and_of_what_is_in_hand(
+    server: MotoServer, clients: Clients, deployment: Deployment
+) -> None:
+    urls = [deployment.queue_urls["TagQueue"], deployment.queue_urls["TriggerDeadLetterQueue"]]
+    for url in urls:
+        for body in ("waits", "in hand"):
+            clients.sqs.send_message(QueueUrl=url, MessageBody=body)
+        assert len(clients.sqs.receive_message(QueueUrl=url)["Messages"]) == 1
+
+    server.empty_queues()
+
+    for url in urls:
+        shown = attributes_of(clients, url)
+        assert shown["ApproximateNumberOfMessages"] == shown["ApproximateNumberOfMessagesNotVisible"] == "0"
