@@ -14,6 +14,8 @@ PY := .venv/bin/python
 CHECKED := functions infra tests
 # A file's tests share what they start, and many of them wait; the slow folders come first, so that no worker ends late.
 PYTEST = $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+MEASURED = tests/properties tests/faults tests/integration tests/unit
+RUNNING = tests/leaks tests/fuzz tests/end_to_end  # the bundle's processes, in which nothing can be measured
 
 .PHONY: help demo run test check format bench load fuzz build deploy destroy costs requirements sam-demo clean environment npm-packages import prefetch status redrive failures triggers resend schedule schedules unschedule caller callers member-hash \
 	render lint-liquid
@@ -83,7 +85,7 @@ invoke-%: environment ## one function with its example event, as in make invoke-
 test: npm-packages ## all tests; ARGS="-k wallet" selects
 	@$(PYTEST) $(ARGS)
 
-check: npm-packages ## format, lint, types, template, packages, credentials, tests with coverage
+check: npm-packages ## format, lint, types, template, packages, credentials, coverage, all tests that take no minutes
 	$(PY) -m ruff format --check $(CHECKED)
 	$(PY) -m ruff check $(CHECKED)
 	$(PY) -m mypy
@@ -91,7 +93,8 @@ check: npm-packages ## format, lint, types, template, packages, credentials, tes
 	AWS_DEFAULT_REGION=us-east-1 .venv/bin/sam validate --lint
 	$(PY) -m infra.release.audit
 	$(PY) -m infra.release.leaked
-	$(PYTEST) --cov --cov-report=term $(ARGS)
+	$(PYTEST) --cov --cov-report=term -m "not thorough" $(MEASURED) $(ARGS)
+	$(PYTEST) $(RUNNING) $(ARGS)
 
 format: environment ## rewrite the code in the house format, fix what can be fixed
 	@$(PY) -m ruff check --fix $(CHECKED) || :

@@ -35,7 +35,7 @@ from infra.local.aws import Clients, Deployment, MotoServer, deploy, make_rules,
 from infra.local.event_rules import RulePoller, Schedules
 from infra.local.event_sources import QueuePoller
 from infra.local.front import Front
-from infra.local.reset import empty_cache, has_failed, settle, with_memory_of
+from infra.local.reset import empty_tables, has_failed, settle, with_memory_of
 from infra.local.runtime import Runtime, Settings
 from infra.local.settings import CALLERS, BundleSettings, caller_key, free_port
 from infra.local.simulators import BrazeSimulator, Member, SessionmSimulator
@@ -271,7 +271,7 @@ class LocalBundle:
         for function in anew:
             self.runtime.kill(function)
         self.runtime.warm(anew)
-        empty_cache(self.clients.dynamodb, self.deployment.environments)
+        empty_tables(self.clients.dynamodb, self.deployment.environments)
         for simulator in simulators:
             simulator.forget()
         self.forget_callers()

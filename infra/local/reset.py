@@ -1,8 +1,8 @@
 """What a local bundle remembers of its callers, and how it is made to forget: for tests that share one.
 
-Queues hold messages and pollers hold batches, which would reach a vendor within the next test. CacheTable holds
-wallets, sizes, and how the vendors fare. The functions that use that table also keep the last for themselves, each
-environment on its own, so where a vendor failed they start anew.
+Queues hold messages and pollers hold batches, which would reach a vendor within the next test. LedgerTable holds what
+was sent and what waits for an operator, CacheTable wallets, sizes, and how the vendors fare. The functions that use the
+latter also keep the last for themselves, each environment on its own, so where a vendor failed they start anew.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 CACHE_TABLE: Final = "CACHE_TABLE"
+LEDGER_TABLE: Final = "LEDGER_TABLE"
 
 # A worker at its batch for longer than this is killed; its messages are gone from the queue by then.
 _PATIENCE_SECONDS: Final = 5.0
@@ -66,11 +67,12 @@ def with_memory_of(vendors: Iterable[str], environments: Mapping[str, Mapping[st
     ]
 
 
-def empty_cache(dynamodb: DynamoDBClient, environments: Mapping[str, Mapping[str, str]]) -> None:
-    """Deletes every item of the cache table."""
-    (table,) = {variables[CACHE_TABLE] for variables in environments.values() if CACHE_TABLE in variables}
-    pages = dynamodb.get_paginator("scan").paginate(TableName=table, ProjectionExpression="id")
-    keys = [item for page in pages for item in page["Items"]]
-    for start in range(0, len(keys), _BATCH_WRITE_LIMIT):
-        deletions: Any = [{"DeleteRequest": {"Key": key}} for key in keys[start : start + _BATCH_WRITE_LIMIT]]
-        dynamodb.batch_write_item(RequestItems={table: deletions})
+def empty_tables(dynamodb: DynamoDBClient, environments: Mapping[str, Mapping[str, str]]) -> None:
+    """Deletes every item of the cache and of the ledger."""
+    for variable in (CACHE_TABLE, LEDGER_TABLE):
+        (table,) = {variables[variable] for variables in environments.values() if variable in variables}
+        pages = dynamodb.get_paginator("scan").paginate(TableName=table, ProjectionExpression="id")
+        keys = [item for page in pages for item in page["Items"]]
+        for start in range(0, len(keys), _BATCH_WRITE_LIMIT):
+            deletions: Any = [{"DeleteRequest": {"Key": key}} for key in keys[start : start + _BATCH_WRITE_LIMIT]]
+            dynamodb.batch_write_item(RequestItems={table: deletions})

@@ -50,6 +50,7 @@ def ground(aws: Aws, sessionm: SessionmSimulator, braze: BrazeSimulator) -> Grou
     return Ground(aws, sessionm, braze)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("scenario", "fault"), CELLS, ids=[f"{scenario.name()}: {fault}" for scenario, fault in CELLS])
 def test_the_cell_is_true(
     ground: Ground,
@@ -64,6 +65,7 @@ def test_the_cell_is_true(
     assert cell.line(fault) == TABLE[scenario.name()][fault].line(fault)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name())
 def test_a_function_that_is_killed_loses_nothing_wherever_it_was(
     aws: Aws, faulty_aws: FaultyAws, sessionm: SessionmSimulator, braze: BrazeSimulator, scenario: type[Scenario]

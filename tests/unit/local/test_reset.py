@@ -13,7 +13,7 @@ import requests
 
 from infra.local.aws import Clients
 from infra.local.event_sources import QueuePoller
-from infra.local.reset import empty_cache, has_failed, settle, with_memory_of
+from infra.local.reset import empty_tables, has_failed, settle, with_memory_of
 from infra.local.simulators import BrazeSimulator, Status
 from infra.local.views import QueueMapping
 
@@ -54,20 +54,22 @@ def test_functions_with_a_memory_of_a_vendor_are_those_that_share_it_in_the_cach
     assert with_memory_of([], ENVIRONMENTS) == []
 
 
-def test_the_cache_is_emptied_whatever_its_size(moto_url: str) -> None:
-    dynamodb, table = Clients.at(moto_url).dynamodb, f"cache-{uuid.uuid4().hex}"
-    dynamodb.create_table(
-        TableName=table,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-    )
-    for number in range(60):
-        dynamodb.put_item(TableName=table, Item={"id": {"S": str(number)}})
+def test_cache_and_ledger_are_emptied_whatever_their_size(moto_url: str) -> None:
+    dynamodb = Clients.at(moto_url).dynamodb
+    tables = {name: f"{name}-{uuid.uuid4().hex}" for name in ("CACHE_TABLE", "LEDGER_TABLE")}
+    for table in tables.values():
+        dynamodb.create_table(
+            TableName=table,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        )
+        for number in range(60):
+            dynamodb.put_item(TableName=table, Item={"id": {"S": str(number)}})
 
-    empty_cache(dynamodb, {"Reader": {"CACHE_TABLE": table}, "Other": {}})
+    empty_tables(dynamodb, {"Reader": tables, "Other": {}})
 
-    assert dynamodb.scan(TableName=table)["Count"] == 0
+    assert [dynamodb.scan(TableName=table)["Count"] for table in tables.values()] == [0, 0]
 
 
 def test_settling_waits_for_the_batch_in_hand_and_purges_what_it_left(moto_url: str) -> None:
