@@ -101,10 +101,10 @@ format: environment ## rewrite the code in the house format, fix what can be fix
 	@$(PY) -m ruff format $(CHECKED)
 
 bench: environment ## measure cold start, throughput and latency
-	@$(PY) -m tests.bench
+	@PYTHONPATH=functions $(PY) -m tests.bench
 
 load: environment ## everything at once for MINUTES=10: nothing lost, nothing twice, memory flat
-	@$(PY) -m tests.bench load
+	@PYTHONPATH=functions $(PY) -m tests.bench load
 
 fuzz: environment ## requests made out of the API descriptions: EXAMPLES=200 of each kind; SEED=... repeats a run
 	@$(PY) -m tests.fuzz

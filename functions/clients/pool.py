@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
-from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from shared.tls import trusting
 
 
 class _InOnePiece(HTTPConnection):
@@ -41,17 +41,6 @@ class _Pool(HTTPConnectionPool):
 
 class _PoolByTls(HTTPSConnectionPool):
     ConnectionCls = _InOnePieceByTls
-
-
-@cache
-def trusting(authorities: str | None = None) -> ssl.SSLContext:
-    """TLS that checks certificate and host name; `authorities` is a file of certificates, None for the system's.
-
-    One for all connections: reading the authorities' certificates takes longer than a handshake.
-    """
-    context = ssl.create_default_context(cafile=authorities)
-    context.hostname_checks_common_name = False
-    return context
 
 
 def pooled(base_url: str, connections: int, authorities: str | None = None) -> HTTPConnectionPool:

@@ -1,20 +1,27 @@
-"""AWS services that speak JSON, for functions that somebody waits for: boto3's errors at a third of its time.
+"""AWS services that speak JSON, for functions that somebody waits for: boto3's errors at a quarter of its time.
 
-boto3 takes 1.1 ms of a processor for a call, mostly to check and to spell parameters by a model of the service; signing
-and sending take 0.3. A wallet that is fetched makes three. To read the model is also a good part of a cold start. There
-is no paging here and no check: what is sent is what AWS documents for the operation.
+boto3 takes 1.1 ms of a processor for a call, mostly to check and to spell parameters by a model of the service, and
+urllib3 below it as long again as the standard library's client. A wallet that is fetched makes three calls. To read the
+model is also a good part of a cold start. There is no paging here and no check: what is sent is what AWS documents for
+the operation.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+from weakref import finalize
 
 import msgspec
-import urllib3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from urllib3.util import wait_for_read
+
+from shared.tls import trusting
 
 if TYPE_CHECKING:
     from boto3 import Session
@@ -26,6 +33,14 @@ _PAUSE_SECONDS = 0.1
 _PASSING = {"ThrottlingException", "Throttling", "RequestLimitExceeded"}
 
 
+class Patience(NamedTuple):
+    """Seconds to connect, seconds between two bytes of the answer, and how often a call is tried."""
+
+    connect_seconds: float
+    read_seconds: float
+    tries: int
+
+
 class LightService:
     """One service, such as `dynamodb`, whose operations are called `target.Operation` in JSON of a `version`.
 
@@ -33,15 +48,13 @@ class LightService:
     answer in its `response`, and `EndpointConnectionError` when there is no answer that can be read.
     """
 
-    def __init__(
-        self, session: Session, service: str, target: str, version: str, url: str, timeout: urllib3.Timeout, tries: int
-    ) -> None:
-        self._service, self._target, self._version, self._tries = service, target, version, tries
+    def __init__(self, session: Session, service: str, target: str, version: str, url: str, patience: Patience) -> None:
+        self._service, self._target, self._version, self._tries = service, target, version, patience.tries
         self._region = session.region_name
         suffix = "amazonaws.com.cn" if self._region.startswith("cn-") else "amazonaws.com"
         self.url = url or f"https://{service}.{self._region}.{suffix}"
         self._credentials: Any = session.get_credentials()
-        self._pool = urllib3.connection_from_url(self.url, maxsize=8, retries=False, timeout=timeout)
+        self._connections = _Connections(self.url, patience)
 
     def call(self, operation: str, request: dict[str, Any]) -> Any:
         """The answer to one operation, decoded."""
@@ -57,31 +70,87 @@ class LightService:
         return self._once(operation, request)
 
     def _once(self, operation: str, request: dict[str, Any]) -> Any:
-        signed = AWSRequest(
-            "POST",
-            f"{self.url}/",
-            {
-                "X-Amz-Target": f"{self._target}.{operation}",
-                "Content-Type": f"application/x-amz-json-{self._version}",
-            },
-            msgspec.json.encode(request),
-        )
+        body = msgspec.json.encode(request)
+        headers = {
+            "X-Amz-Target": f"{self._target}.{operation}",
+            "Content-Type": f"application/x-amz-json-{self._version}",
+        }
+        signed = _Request("POST", f"{self.url}/", headers, body)
         SigV4Auth(self._credentials, self._service, self._region).add_auth(signed)
         try:
-            reply = self._pool.urlopen("POST", "/", signed.body, dict(signed.headers))
-            answer = msgspec.json.decode(reply.data) if reply.data else {}
-        except (urllib3.exceptions.HTTPError, msgspec.DecodeError) as error:
+            status, content = self._connections.post(body, dict(signed.headers))
+            answer = msgspec.json.decode(content) if content else {}
+        except (OSError, HTTPException, ValueError) as error:
             raise EndpointConnectionError(endpoint_url=self.url) from error
-        if reply.status == 200:
+        if status == 200:
             return answer
-        code = str(answer.get("__type", reply.status)).rpartition("#")[2]
+        code = str(answer.get("__type", status)).rpartition("#")[2]
         details: Any = {
             **answer,
             "Error": {"Code": code, "Message": ""},
-            "ResponseMetadata": {"HTTPStatusCode": reply.status},
+            "ResponseMetadata": {"HTTPStatusCode": status},
         }
         raise ClientError(details, operation)
 
 
+class _Request(AWSRequest):
+    """A request whose body is bytes already, and need not be prepared to be signed."""
+
+    @property
+    def body(self) -> Any:
+        return self.data
+
+
+class _Connections:
+    """Connections to the host of `url`, kept open; as many as threads have used at once."""
+
+    def __init__(self, url: str, patience: Patience) -> None:
+        self._address = urlsplit(url)
+        self._patience = patience
+        self._idle: list[HTTPConnection] = []
+        finalize(self, _close, self._idle)
+
+    def post(self, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        """Status and body of the answer. Raises what sockets and `http.client` raise."""
+        connection = self._kept() or self._opened()
+        try:
+            connection.request("POST", "/", body, headers)
+            reply = connection.getresponse()
+            content = reply.read()
+        except BaseException:
+            connection.close()
+            raise
+        if not reply.will_close:
+            self._idle.append(connection)
+        return reply.status, content
+
+    def _kept(self) -> HTTPConnection | None:
+        """One that the other end has not closed meanwhile."""
+        with suppress(IndexError):  # of the last one taken
+            while True:
+                connection = self._idle.pop()
+                if not wait_for_read(connection.sock, timeout=0):
+                    return connection
+                connection.close()
+        return None
+
+    def _opened(self) -> HTTPConnection:
+        connection = self._new()
+        connection.connect()
+        connection.sock.settimeout(self._patience.read_seconds)
+        return connection
+
+    def _new(self) -> HTTPConnection:
+        host, port, seconds = self._address.hostname or "", self._address.port, self._patience.connect_seconds
+        if self._address.scheme == "https":
+            return HTTPSConnection(host, port, timeout=seconds, context=trusting())
+        return HTTPConnection(host, port, timeout=seconds)
+
+
 def _is_passing(error: ClientError) -> bool:
     return error.response["Error"]["Code"] in _PASSING or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
+
+
+def _close(connections: list[HTTPConnection]) -> None:
+    for connection in connections:
+        connection.close()

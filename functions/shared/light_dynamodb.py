@@ -7,16 +7,15 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import urllib3
 from botocore.exceptions import ClientError
 
-from shared.light_aws import LightService
+from shared.light_aws import LightService, Patience
 
 if TYPE_CHECKING:
     from boto3 import Session
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_TIMEOUT = urllib3.Timeout(connect=0.25, read=0.5)
+_PATIENCE = Patience(connect_seconds=0.25, read_seconds=0.5, tries=1)
 
 
 class ConditionalCheckFailedException(ClientError):
@@ -38,7 +37,7 @@ class LightDynamoDB:
     exceptions = Exceptions
 
     def __init__(self, session: Session, url: str, open_client: Callable[[], DynamoDBClient]) -> None:
-        self._service = LightService(session, "dynamodb", "DynamoDB_20120810", "1.0", url, _TIMEOUT, tries=1)
+        self._service = LightService(session, "dynamodb", "DynamoDB_20120810", "1.0", url, _PATIENCE)
         self._open_client = open_client
 
     @property

@@ -5,9 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import urllib3
-
-from shared.light_aws import LightService
+from shared.light_aws import LightService, Patience
 
 if TYPE_CHECKING:
     from boto3 import Session
@@ -20,8 +18,8 @@ class LightSecretsManager:
     """
 
     def __init__(self, session: Session, url: str, *, connect_seconds: float, read_seconds: float) -> None:
-        timeout = urllib3.Timeout(connect=connect_seconds, read=read_seconds)
-        self._service = LightService(session, "secretsmanager", "secretsmanager", "1.1", url, timeout, tries=2)
+        patience = Patience(connect_seconds, read_seconds, tries=2)
+        self._service = LightService(session, "secretsmanager", "secretsmanager", "1.1", url, patience)
 
     @property
     def url(self) -> str:

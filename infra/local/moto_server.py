@@ -4,16 +4,16 @@ Started by `infra.local.aws` as ``python -P moto_server.py HOST PORT SCALE``. Pr
 until its standard input closes, which also happens when the parent is killed. State lives in memory and dies with the
 process.
 
-Some things are added to moto's own server. Every call is atomic, as a conditional write or a receive is in AWS; moto's
-threads would let two conditional writes both win. A receive does not count the whole queue again for each message, and
-the clock and the list of services are cheap to look at. A transaction of updates looks at its conditions before it
-writes, where moto copies the whole table for each item. A secret whose AWSCURRENT was moved can be put anew. What
-CloudFormation needs is imported while the parent is still busy.
+It is moto's application behind cheroot, which keeps connections open as AWS does; moto's own server closes each after
+one call, and then nothing here would meet a client that keeps its own. Some things are added. Every call is atomic, as
+a conditional write or a receive is in AWS; moto's threads would let two conditional writes both win. A receive does not
+count the whole queue again for each message, and the clock and the list of services are cheap to look at. A transaction
+of updates looks at its conditions before it writes, where moto copies the whole table for each item. A secret whose
+AWSCURRENT was moved can be put anew. What CloudFormation needs is imported while the parent is still busy.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -23,14 +23,17 @@ from typing import Any
 
 import moto.backends
 import moto.sqs.models
+from cheroot.wsgi import Server
 from moto.dynamodb.comparisons import get_filter_expression
 from moto.dynamodb.exceptions import ConditionalCheckFailed, TransactionCanceledException
 from moto.dynamodb.models import DynamoDBBackend
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.sqs.models import Message, Queue, SQSBackend, sqs_backends
-from werkzeug.serving import make_server
 
 EMPTY_QUEUES = "/local/empty-queues"
+
+# Long polls of every queue sit in one each, and so do calls that wait for their turn.
+_THREADS = 64
 
 _one_call_at_a_time = threading.Lock()
 
@@ -159,7 +162,6 @@ def main(host: str, port: int, scale: float) -> None:
     What ChangeMessageVisibility sets is multiplied by `scale`, for tests that wait for a postponed message.
     """
     os.environ.setdefault("MOTO_SQS_ENFORCE_STRICT_QUEUE_PURGE_BEHAVIOUR", "false")  # tests purge often
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     moto.sqs.models.unix_time_millis = _milliseconds  # type: ignore[attr-defined, assignment]
     Queue.wait_for_messages = _wait_without_the_lock  # type: ignore[assignment]
     SQSBackend.is_message_valid_based_on_retention_period = _never_expired  # type: ignore[assignment]
@@ -169,13 +171,12 @@ def main(host: str, port: int, scale: float) -> None:
     services = tuple(moto.backends.list_of_moto_modules())
     moto.backends.list_of_moto_modules = lambda: services
     application = DomainDispatcherApplication(create_backend_app)
-    server = make_server(
-        host, port, _atomic(_with_emptying(application)), threaded=True, request_handler=MotoRequestHandler
-    )
+    server = Server((host, port), _atomic(_with_emptying(application)), numthreads=_THREADS)
+    server.prepare()
     _one_call_at_a_time.acquire()
     threading.Thread(target=_import_ahead, daemon=True).start()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_address[1], flush=True)
+    threading.Thread(target=server.serve, daemon=True).start()
+    print(server.bind_addr[1], flush=True)
     sys.stdin.buffer.read()
     os._exit(0)
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
 import itertools
 import json
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from statistics import median
-from urllib.parse import urlsplit
+from typing import TypeVar
 
+from clients.wallet import wallet_of
 from tests.bench.emulator import Emulator, direct
 from tests.bench.figures import Figure, percentile
 from tests.bench.ground import Ground
 from tests.bench.wallet_calls import answered_wallet, wallet_event
 from tests.bench.wallet_limits import burst_figures, fault_figures, size_figures
+from tests.bench.wallet_table import WalletTable
 from tests.bench.wallet_vendor import GET_USER_OFFERS, WalletVendor, wallet_vendor
 
 # A wallet out of the cache less a direct call, medians: below nothing, for the cache is nearer than SessionM.
@@ -26,10 +26,13 @@ CACHED_OVER_DIRECT_P50_MS = 0.0
 # requests are measured beside it. The Lambda emulator's own time is in it.
 FETCHED_OVER_DIRECT_P50_MS = 5.0
 
+Question = TypeVar("Question")
+
 UPSTREAM_SECONDS = 0.05
 BLOCKS = 4
 CALLS_A_BLOCK = 80
 WARM_UP_CALLS = 20
+CULTURE = "en-US"
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Block:
     """Milliseconds of each call, the kinds having taken turns so that each met the same load.
 
     `fetched` is a member's first wallet, `cached` the second, `direct` SessionM's own answer to the library the
-    function uses, `table` the three requests that the table gets for a fetched one, `emulated` a handler that merely
-    waits as long as SessionM does, through the same emulator.
+    function uses, `table` the three requests that the table gets for a fetched one, sent by the plainest
+    client, `emulated` a handler that merely waits as long as SessionM does, through the same emulator.
     """
 
     fetched: list[float]
@@ -114,7 +117,7 @@ def _blocks(ground: Ground, vendor: WalletVendor) -> list[Block]:
         answer_bytes = len(json.dumps(answered_wallet(wallet, next(members))))
         wait = {"ANSWER_BYTES": str(answer_bytes), "WAIT_SECONDS": str(UPSTREAM_SECONDS)}
         with ground.added_handler("waiting", wait, quiet=True) as waiting:
-            table = _Table(ground.aws_url, ground.deployment.environments["WalletFunction"]["CACHE_TABLE"])
+            table = WalletTable(ground.aws_url, ground.deployment.environments["WalletFunction"]["CACHE_TABLE"])
             _block(wallet, waiting, table, vendor, list(itertools.islice(members, WARM_UP_CALLS)))
             blocks = [
                 _block(wallet, waiting, table, vendor, list(itertools.islice(members, CALLS_A_BLOCK)))
@@ -124,9 +127,11 @@ def _blocks(ground: Ground, vendor: WalletVendor) -> list[Block]:
     return blocks
 
 
-def _block(wallet: Emulator, waiting: Emulator, table: _Table, vendor: WalletVendor, members: Sequence[str]) -> Block:
+def _block(
+    wallet: Emulator, waiting: Emulator, table: WalletTable, vendor: WalletVendor, members: Sequence[str]
+) -> Block:
     headers = {"Authorization": vendor.authorization, "Content-Type": "application/json"}
-    page = {"skip": 0, "take": 200, "include_pending_extended_data": False, "culture": "en-US"}
+    page = {"skip": 0, "take": 200, "include_pending_extended_data": False, "culture": CULTURE}
     block = Block([], [], [], [], [])
     with direct(vendor.url) as pool:
 
@@ -134,54 +139,18 @@ def _block(wallet: Emulator, waiting: Emulator, table: _Table, vendor: WalletVen
             return pool.urlopen("POST", GET_USER_OFFERS, body=body, headers=headers, timeout=5).data
 
         question = json.dumps({"retailer_id": vendor.retailer_id, "user_id": members[0]} | page).encode()
-        ask(question)  # connects
+        kept = wallet_of([json.loads(ask(question))["payload"]])
         for member in members:
             block.fetched.append(_timed(wallet.invoke, wallet_event(member)))
             block.cached.append(_timed(wallet.invoke, wallet_event(member)))
             block.direct.append(_timed(ask, question))
-            block.table.append(_timed(table.fetched, member.encode()))
+            requests = table.requests_of(f"bench {member}", CULTURE, kept)
+            block.table.append(_timed(table.ask, requests))
             block.emulated.append(_timed(waiting.invoke, wallet_event(member)))
     return block
 
 
-def _timed(call: Callable[[bytes], object], question: bytes) -> float:
+def _timed(call: Callable[[Question], object], question: Question) -> float:
     started = time.perf_counter()
     call(question)
     return (time.perf_counter() - started) * 1000
-
-
-class _Table:
-    """The emulated CacheTable, asked by the plainest client there is what a wallet asks it."""
-
-    def __init__(self, url: str, table: str) -> None:
-        self._connection = http.client.HTTPConnection(urlsplit(url).netloc)
-        self._table = table
-        self._value = zlib.compress(json.dumps(["an offer's worth of text"] * 150).encode(), 1).hex()
-
-    def fetched(self, member: bytes) -> None:
-        """Looks for a wallet, takes the lease, keeps the wallet."""
-        key = {"TableName": self._table, "Key": {"id": {"S": f"bench {member.decode()}"}}}
-        self._ask("GetItem", key | {"ConsistentRead": True})
-        update = {
-            "UpdateExpression": "SET #a = :a, #b = :b, expires_at = :c",
-            "ExpressionAttributeNames": {"#a": "holder#en-US", "#b": "held_until#en-US"},
-            "ExpressionAttributeValues": {":a": {"S": "me"}, ":b": {"N": "1"}, ":c": {"N": "1"}},
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        self._ask("UpdateItem", key | update | {"ConditionExpression": "attribute_not_exists(#a)"})
-        values = {":a": {"S": "me"}, ":b": {"S": self._value}, ":c": {"N": "1"}}
-        kept = {"ExpressionAttributeValues": values, "ConditionExpression": "#a = :a"}
-        self._ask("UpdateItem", key | update | kept)
-
-    def _ask(self, operation: str, body: object) -> None:
-        headers = {
-            "X-Amz-Target": f"DynamoDB_20120810.{operation}",
-            "Content-Type": "application/x-amz-json-1.0",
-            "Authorization": "AWS4-HMAC-SHA256 Credential=bench/20260101/us-east-1/dynamodb/aws4_request, "
-            "SignedHeaders=host, Signature=none",
-        }
-        self._connection.request("POST", "/", json.dumps(body), headers)
-        reply = self._connection.getresponse()
-        if reply.status != 200:
-            raise RuntimeError(f"{operation}: {reply.read().decode()}")
-        reply.read()

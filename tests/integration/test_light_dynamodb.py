@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from shared import aws as clients
 from shared.aws import store
@@ -14,7 +18,7 @@ from shared.errors import StoreUnavailable
 from shared.light_dynamodb import LightDynamoDB
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import FaultyAws
-from tests.integration.support.sockets import closed_port
+from tests.integration.support.sockets import answer, closed_port, read_request, reset, self_signed, serving
 
 KEY = {"id": {"S": "k"}}
 
@@ -89,3 +93,65 @@ def test_a_table_that_does_not_answer_or_answers_nonsense_is_a_store_that_is_una
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed_port()}")
     with pytest.raises(StoreUnavailable), store("cache"):
         clients.dynamodb_for_reads().get_item(TableName="cache", Key=KEY)
+
+
+def test_a_connection_is_kept_for_the_next_call_and_replaced_once_the_other_end_closed_it(aws: Aws) -> None:
+    calls_of_connections: list[int] = []
+    closed = threading.Event()
+
+    def two_calls_a_connection(connection: socket.socket) -> None:
+        calls_of_connections.append(0)
+        for number in (1, 2):
+            assert read_request(connection)
+            calls_of_connections[-1] = number
+            connection.sendall(answer(b"{}"))
+        connection.close()
+        closed.set()
+
+    with serving(two_calls_a_connection) as url:
+        light = LightDynamoDB(boto3.Session(), url, lambda: aws.dynamodb)
+        for _ in range(2):
+            light.get_item(TableName="cache", Key=KEY)
+        assert closed.wait(5)
+        light.get_item(TableName="cache", Key=KEY)
+
+    assert calls_of_connections == [2, 1]
+
+
+def cut_short(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(answer(b"{}", length=5))
+
+
+def not_http(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")
+
+
+@pytest.mark.parametrize("script", [cut_short, not_http, reset])
+def test_a_connection_that_breaks_is_an_error_of_botocore_and_not_used_again(
+    aws: Aws, script: Callable[[socket.socket], None]
+) -> None:
+    connections: list[int] = []
+
+    def broken(connection: socket.socket) -> None:
+        connections.append(1)
+        script(connection)
+
+    with serving(broken) as url:
+        light = LightDynamoDB(boto3.Session(), url, lambda: aws.dynamodb)
+        for _ in range(2):
+            with pytest.raises(EndpointConnectionError):
+                light.get_item(TableName="cache", Key=KEY)
+
+    assert len(connections) == 2
+
+
+def test_a_certificate_nobody_vouches_for_is_not_accepted(aws: Aws, tmp_path: Path) -> None:
+    asked: list[bytes] = []
+    with serving(lambda connection: asked.append(read_request(connection)), self_signed(tmp_path)) as url:
+        light = LightDynamoDB(boto3.Session(), url, lambda: aws.dynamodb)
+        with pytest.raises(EndpointConnectionError):
+            light.get_item(TableName="cache", Key=KEY)
+
+    assert asked == []
