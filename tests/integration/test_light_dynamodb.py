@@ -102,7 +102,8 @@ def test_a_connection_is_kept_for_the_next_call_and_replaced_once_the_other_end_
     def two_calls_a_connection(connection: socket.socket) -> None:
         calls_of_connections.append(0)
         for number in (1, 2):
-            assert read_request(connection)
+            if not read_request(connection):
+                return
             calls_of_connections[-1] = number
             connection.sendall(answer(b"{}"))
         connection.close()
