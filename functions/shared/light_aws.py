@@ -53,6 +53,7 @@ class LightService:
         self._region = session.region_name
         suffix = "amazonaws.com.cn" if self._region.startswith("cn-") else "amazonaws.com"
         self.url = url or f"https://{service}.{self._region}.{suffix}"
+        self._host = urlsplit(self.url).netloc
         self._credentials: Any = session.get_credentials()
         self._connections = _Connections(self.url, patience)
 
@@ -72,6 +73,7 @@ class LightService:
     def _once(self, operation: str, request: dict[str, Any]) -> Any:
         body = msgspec.json.encode(request)
         headers = {
+            "Host": self._host,  # or botocore reads it out of the address, twice
             "X-Amz-Target": f"{self._target}.{operation}",
             "Content-Type": f"application/x-amz-json-{self._version}",
         }
