@@ -17,8 +17,8 @@ from rich.console import Console
 from bulk.jobs import Jobs
 from bulk.verdicts import Verdicts
 from infra.stack import CannotRun, stack_of
+from member_lists.failures import COLUMNS, cells_of_unsent
 from shared.errors import StoreUnavailable
-from tag_import.failures import COLUMNS, cells_of_unsent
 
 
 def run(environment: Mapping[str, str], console: Console) -> int:

@@ -27,13 +27,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
 
+from bulk.rows import MAX_TTL_SECONDS, ttl_seconds_of
 from infra.local.aws import ACCOUNT_ID, physical_name
 from infra.local.template import REGION
 from infra.periods import Unclear, default_ttl_seconds, longest_period_seconds, spelled
 from infra.stack import CannotRun, Stack, stack_of
 from infra.wishes import said_yes, tags_of
 from shared.errors import InvalidInput
-from tag_import.rows import MAX_TTL_SECONDS, ttl_seconds_of
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")

@@ -24,7 +24,7 @@
         └── UpstreamRefused       a documented, permanent no; carries the vendor's code
 
 What only one room raises is a leaf in that room: `TooLargeToKeep` (shared/cache.py), `Outdated` and `Later`
-(bulk/jobs.py), `UnreadableFile` (tag_import/objects.py).
+(bulk/jobs.py), `UnreadableFile` (member_lists/objects.py).
 
 Every error has a `code`, stable and in snake_case, which is also the `reason` of an answer, a verdict or a log line.
 No message ever holds a request body, a credential or a member's data.

@@ -17,7 +17,9 @@ import msgspec
 from msgspec import Meta, structs
 
 from bulk.jobs import Export, Job, Jobs, JobState, Options, Source, take_on, upload_key
+from bulk.rows import Tags, Ttl, ttl_seconds_of
 from clients.vocabulary import MemberKind, SegmentId
+from member_lists.formats import codec_of
 from shared import aws
 from shared.aws import store
 from shared.config import Settings
@@ -25,8 +27,6 @@ from shared.errors import InvalidInput
 from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import correlation_id, count, note
 from shared.queues import Queue
-from tag_import.formats import codec_of
-from tag_import.rows import Tags, Ttl, ttl_seconds_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

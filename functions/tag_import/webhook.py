@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from bulk.parcels import Label, Packer, Parcel, webhook_import_id
+from bulk.rows import MemberFields, TagFields, Tags, Ttl, label_of, member_of
 from clients.vocabulary import ExternalId, Member, UserId
 from shared import aws
 from shared.config import Settings
@@ -20,7 +21,6 @@ from shared.members import MemberHashes
 from shared.observability import correlation_id, count, note
 from shared.queues import Queue, body_of
 from shared.validation import convert
-from tag_import.rows import MemberFields, TagFields, Tags, Ttl, label_of, member_of
 
 
 class _ByUserId(msgspec.Struct):

@@ -1,2 +1,4 @@
-"""Wallets fetched before a big send, so that its messages need no call to SessionM; what any import is made of is in
-`bulk`, and a segment's export is read by `tag_import`."""
+"""Wallets fetched before a big send, so that its messages need no call to SessionM.
+
+A list or a segment is read by `member_lists`, like one for tags; jobs and parcels are those of `bulk`.
+"""

@@ -14,7 +14,7 @@ from rich.console import Console
 from infra import schedules
 from infra.local.bundle import STATE_FILE, LocalBundle
 from infra.stack import stack_of
-from tag_import.scheduled import scheduled_job
+from member_lists.scheduled import scheduled_job
 from tests.end_to_end.support import Caller
 from tests.integration.support.schedules import message_of
 

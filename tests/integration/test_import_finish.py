@@ -20,12 +20,12 @@ from bulk.jobs import Export, Job, Jobs, JobState, ReadBack, Reading, Source
 from bulk.parcels import Label, Parcel, Row
 from bulk.verdicts import Verdicts
 from infra.local.simulators import Garbage, SessionmSimulator, Status
+from member_lists.failures import COLUMNS, cells_of_refused, part_key
+from member_lists.finish import EVENT_NAME, EVENT_SOURCE, Finisher, csv_pieces
+from member_lists.leavers import LastRuns
 from shared.aws import events
 from shared.errors import StoreUnavailable
 from shared.outcomes import Outcome, State
-from tag_import.failures import COLUMNS, cells_of_refused, part_key
-from tag_import.finish import EVENT_NAME, EVENT_SOURCE, Finisher, csv_pieces
-from tag_import.leavers import LastRuns
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import Answer, FaultyAws
 

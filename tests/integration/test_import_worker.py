@@ -15,9 +15,9 @@ from bulk.jobs import Export, Job, Jobs, JobState, Options, Source
 from bulk.parcels import Parcel
 from bulk.verdicts import Verdicts
 from infra.local.simulators import BrazeSimulator, SessionmSimulator
+from member_lists.worker import build, import_id_of
 from shared.aws import dynamodb
 from shared.outcomes import Outcome, State
-from tag_import.worker import build, import_id_of
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context, Invoked, failures, sqs_event, sqs_record
 from tests.integration.support.faulty_aws import FaultyAws, refusal

@@ -16,10 +16,10 @@ from msgspec import structs
 import wiring
 from bulk.jobs import Export, Job, Jobs, JobState, Options, Reading, Source
 from bulk.verdicts import Verdicts
+from member_lists.finish import Finisher
+from member_lists.leavers import LastRuns, leavers_of, list_leavers
 from shared.aws import dynamodb, events, s3
 from shared.errors import StoreUnavailable
-from tag_import.finish import Finisher
-from tag_import.leavers import LastRuns, leavers_of, list_leavers
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import FaultyAws
 

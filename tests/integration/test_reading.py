@@ -21,12 +21,12 @@ import pytest
 from bulk.jobs import Export, Job, Jobs, JobState, Later, Options, Outdated, Source
 from bulk.parcels import PACKING, PARCEL_ROWS, Parcel
 from clients.vocabulary import MemberKind
+from member_lists.failures import COLUMNS, part_key
+from member_lists.reading import Grain, Reader
 from shared import aws as clients
 from shared.deadline import Deadline
 from shared.errors import StoreUnavailable
 from shared.queues import BATCH_MESSAGES, Queue
-from tag_import.failures import COLUMNS, part_key
-from tag_import.reading import Grain, Reader
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import Answer, FaultyAws
 

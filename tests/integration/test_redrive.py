@@ -20,8 +20,8 @@ from infra import failures, redrive
 from infra.local import views
 from infra.local.template import Template
 from infra.stack import CannotRun, Stack, stack_of
+from member_lists.failures import COLUMNS
 from shared.outcomes import Outcome, State
-from tag_import.failures import COLUMNS
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import Answer, FaultyAws
 

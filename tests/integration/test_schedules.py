@@ -17,7 +17,7 @@ from infra.local.aws import physical_name
 from infra.schedules import Place, listed, place_of, run, wanted_of
 from infra.stack import CannotRun, Stack, stack_of
 from infra.status import ScheduleStatus, _schedules
-from tag_import.scheduled import scheduled_job
+from member_lists.scheduled import scheduled_job
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import FaultyAws
 from tests.integration.support.schedules import message_of

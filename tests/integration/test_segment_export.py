@@ -28,12 +28,12 @@ from infra.local.simulators import (
 )
 from infra.local.simulators.braze_exports import Export as SimulatedExport
 from infra.local.simulators.faults import Fault
+from member_lists.callback import Told, after_callback
+from member_lists.leavers import LastRuns
+from member_lists.scheduled import scheduled_job
+from member_lists.segment_export import Exporter, digest_of
 from shared.aws import dynamodb, s3
 from shared.errors import InvalidInput, StoreUnavailable
-from tag_import.callback import Told, after_callback
-from tag_import.leavers import LastRuns
-from tag_import.scheduled import scheduled_job
-from tag_import.segment_export import Exporter, digest_of
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import FaultyAws
 from tests.integration.support.sockets import answer, closed_port, read_request, serving

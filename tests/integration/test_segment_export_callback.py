@@ -9,10 +9,10 @@ import pytest
 from msgspec import structs
 
 from bulk.jobs import Export, Job, Jobs, JobState
+from member_lists.callback import build
+from member_lists.segment_export import digest_of
 from shared.aws import dynamodb
 from shared.http import Handler
-from tag_import.callback import build
-from tag_import.segment_export import digest_of
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Answered, call, http_event
 from tests.integration.support.faulty_aws import FaultyAws

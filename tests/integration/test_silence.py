@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from infra.local.simulators import BrazeSimulator, ErrorInside200, Fault, Garbage, Reset, SessionmSimulator, Status
+from member_lists.worker import build as build_import
 from segment_size.endpoint import build as build_segment_size
 from tag_import.delivery import build as build_tag_delivery
 from tag_import.status import build as build_status
 from tag_import.submit import build as build_submit
 from tag_import.webhook import build as build_webhook
-from tag_import.worker import build as build_import
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context, get, post, sqs_event, sqs_record
 from tests.integration.support.parcels import Wanted, parcel

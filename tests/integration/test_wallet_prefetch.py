@@ -24,6 +24,7 @@ from bulk.parcels import Label, Packer
 from bulk.verdicts import Settling
 from clients.wallet import Wallet
 from infra.local.simulators import BrazeSimulator, ErrorInside200, Reset, SessionmSimulator, Slow, Status, Throttle
+from member_lists import worker
 from shared.aws import dynamodb
 from shared.breaker import Breaker
 from shared.bulkhead import Bulkhead
@@ -32,7 +33,7 @@ from shared.config import Settings
 from shared.queues import body_of
 from shared.upstream import Upstream
 from shared.wallets import evict, key_of
-from tag_import import status, worker
+from tag_import import status
 from tests.integration.support.aws import BRAZE_KEY, Aws
 from tests.integration.support.events import Context, Invoked, failures, get, post, sqs_event, sqs_record
 from tests.integration.support.faulty_aws import FaultyAws

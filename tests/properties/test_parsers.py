@@ -20,7 +20,12 @@ from hypothesis import strategies as st
 
 from bulk.jobs import Options
 from bulk.parcels import Label
+from bulk.rows import TagFields, ttl_seconds_of
 from clients.transport import retry_after_seconds
+from member_lists.failures import COLUMNS, cells_of_refused
+from member_lists.finish import csv_pieces
+from member_lists.formats import options_of
+from member_lists.ndjson_rows import UserLines
 from segment_size.options import (
     MOST_DAYS,
     EventOptions,
@@ -34,11 +39,6 @@ from shared import validation
 from shared.errors import RequestError
 from shared.http import error_answer, request_of
 from shared.outcomes import State
-from tag_import.failures import COLUMNS, cells_of_refused
-from tag_import.finish import csv_pieces
-from tag_import.formats import options_of
-from tag_import.ndjson_rows import UserLines
-from tag_import.rows import TagFields, ttl_seconds_of
 from tag_import.submit import ExportFields, ImportFields
 from tag_import.webhook import ShortBody
 from trigger_relay import fields

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from bulk.jobs import Export, Job, Jobs, JobState, Later, Options, Outdated, Source
 from bulk.parcels import Label, Packer, Parcel
+from member_lists.failures import COLUMNS, LINE, part_key
+from member_lists.objects import UnreadableFile
+from member_lists.reading import Grain, Reader
 from shared.deadline import Deadline
 from shared.queues import Queue
-from tag_import.failures import COLUMNS, LINE, part_key
-from tag_import.objects import UnreadableFile
-from tag_import.reading import Grain, Reader
 from tests.integration.support.tables import Refused, Taken, read_table
 
 FINE = Grain(block_bytes=128, interval_bytes=512, interval_refused_characters=700, longest_record_bytes=512)

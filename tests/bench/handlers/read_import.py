@@ -17,12 +17,12 @@ import boto3
 from botocore.config import Config
 
 from bulk.jobs import Job, Jobs, JobState, Source
+from member_lists.reading import Reader
 from shared import aws
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.observability import logger
 from shared.queues import BATCH_MESSAGES, Queue
-from tag_import.reading import Reader
 
 # What a message of five hundred rows is like, and how many of them a reader has on the way.
 BODY = '[1000000,"0f6a5f0e-6c0b-4d56-9b2e-3f4f8f0a7c11",0],' * 440

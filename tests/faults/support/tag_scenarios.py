@@ -14,9 +14,9 @@ from msgspec import structs
 from bulk.jobs import Export, Job, Jobs, JobState, Options, Reading
 from bulk.parcels import Parcel
 from bulk.verdicts import Verdicts
+from member_lists.segment_export import digest_of
+from member_lists.worker import import_id_of
 from shared.outcomes import Outcome, State
-from tag_import.segment_export import digest_of
-from tag_import.worker import import_id_of
 from tests.faults.support.scenario import Asked, Delivered, Read
 from tests.integration.support.events import JSON, http_event
 from tests.integration.support.parcels import COUNTER, EXPIRING, Wanted, parcel
@@ -74,7 +74,7 @@ class ImportStatus(Read):
 
 
 class Callback(Asked):
-    function, module = "SegmentExportCallbackFunction", "tag_import.callback"
+    function, module = "SegmentExportCallbackFunction", "member_lists.callback"
     stores = ("DynamoDB", "SQS")
     has_clock = True
 
@@ -100,7 +100,7 @@ class Callback(Asked):
 class ImportStep(Delivered):
     """What all runs of the import worker share."""
 
-    function, module = "TagImportFunction", "tag_import.worker"
+    function, module = "TagImportFunction", "member_lists.worker"
 
     def jobs(self) -> Jobs:
         return Jobs(self.ground.aws.dynamodb, self.ground.aws.table("imports"), 30)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from bulk.jobs import Options
 from bulk.parcels import Label
+from member_lists.csv_rows import CsvRows
+from member_lists.formats import layout_of
 from shared.outcomes import State
-from tag_import.csv_rows import CsvRows
-from tag_import.formats import layout_of
 
 NOTHING_ANNOUNCED = Options()
 

@@ -13,11 +13,11 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
+from bulk.rows import MemberFields, TagFields, label_of, member_of
+from member_lists.callback import Told
 from segment_size.options import EventOptions, ProductOptions, SeriesOptions, SizeOptions, SizesOptions
 from shared import errors, validation
 from shared.errors import DeadlineExceeded, RequestError, UpstreamError
-from tag_import.callback import Told
-from tag_import.rows import MemberFields, TagFields, label_of, member_of
 from tag_import.submit import ExportFields, ImportFields, export_job, file_job
 from tag_import.webhook import ShortBody
 from tests.unit.docs.material import (

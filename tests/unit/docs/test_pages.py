@@ -16,16 +16,16 @@ import pytest
 
 from authorizer.callers import Caller, Callers
 from bulk.jobs import JobState, Options
+from bulk.rows import TagFields
 from clients.braze import BrazeCredentials
 from clients.sessionm import SessionmCredentials
 from infra.liquid.lint import lint
 from infra.local.simulators.faults import KINDS, ThrottleForm
+from member_lists.csv_rows import CsvRows
+from member_lists.failures import COLUMNS, cells_of_refused
+from member_lists.formats import layout_of
 from shared import validation
 from shared.outcomes import State
-from tag_import.csv_rows import CsvRows
-from tag_import.failures import COLUMNS, cells_of_refused
-from tag_import.formats import layout_of
-from tag_import.rows import TagFields
 from tests.unit.docs.material import (
     DOCS,
     PAGES,

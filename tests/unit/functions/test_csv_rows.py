@@ -6,10 +6,10 @@ import pytest
 
 from bulk.jobs import Options
 from bulk.parcels import Label
+from member_lists.csv_rows import CsvRows
+from member_lists.formats import layout_of
+from member_lists.records import end_of_lines
 from shared.outcomes import State
-from tag_import.csv_rows import CsvRows
-from tag_import.formats import layout_of
-from tag_import.records import end_of_lines
 from tests.integration.support.tables import Refused, Table, Taken, read_table
 
 HEADER = "user_id,tags,ttl\n"

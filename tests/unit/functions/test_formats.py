@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from bulk.jobs import Options
+from member_lists.formats import Layout, layout_of, options_of
+from member_lists.objects import UnreadableFile, Window
 from shared.errors import InvalidInput
-from tag_import.formats import Layout, layout_of, options_of
-from tag_import.objects import UnreadableFile, Window
 
 ANNOUNCED = Options(tags=("gold",), ttl_seconds=60)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 
 from bulk.parcels import PACKING, Label, Packer, Parcel
+from member_lists.reading import Grain
 from shared.queues import body_of
-from tag_import.reading import Grain
 
 # Of the parcels below, for each packing there was. If yours is another, raise PACKING and add it.
 FINGERPRINTS = {1: "9eb21552a86c59f0"}

@@ -16,13 +16,13 @@ import msgspec
 
 from bulk.jobs import Options
 from bulk.parcels import Label
+from bulk.rows import MemberFields, TagFields, label_of, member_of, ttl_seconds_of
 from clients.vocabulary import Member, MemberKind
+from member_lists.formats import Layout, is_true, tags_of
+from member_lists.records import IS_ID, LISTED_CHARACTERS, UNDECODABLE, Accept, Refuse
 from shared.errors import InvalidInput
 from shared.outcomes import State
 from shared.validation import convert
-from tag_import.formats import Layout, is_true, tags_of
-from tag_import.records import IS_ID, LISTED_CHARACTERS, UNDECODABLE, Accept, Refuse
-from tag_import.rows import MemberFields, TagFields, label_of, member_of, ttl_seconds_of
 
 # Longer than a hundred tags of the longest name; a quote that is never closed swallows no more than this.
 _LONGEST_FIELD = 65_536

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bulk.jobs import Job, Jobs, Source
+from member_lists.ndjson_rows import USERS, User
+from member_lists.objects import Package, UnreadableFile
 from shared.aws import store
 from shared.observability import logger
 from shared.uploads import Upload
-from tag_import.ndjson_rows import USERS, User
-from tag_import.objects import Package, UnreadableFile
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -16,12 +16,12 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 
 from bulk.jobs import Options
+from bulk.rows import TagFields, label_of, ttl_seconds_of
 from clients.vocabulary import MemberKind
+from member_lists.failures import COLUMNS
+from member_lists.objects import UnreadableFile, Window
 from shared.errors import InvalidInput
 from shared.validation import convert
-from tag_import.failures import COLUMNS
-from tag_import.objects import UnreadableFile, Window
-from tag_import.rows import TagFields, label_of, ttl_seconds_of
 
 DELIMITERS: Mapping[str, str] = {",": ",", ";": ";", "\t": "\t", "comma": ",", "semicolon": ";", "tab": "\t"}
 _EITHER_SEPARATOR = re.compile(r"[|;]")

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, structs
 
 from bulk.jobs import IMPORT_ID, Job, Jobs, JobState, Outdated, wake_up
+from member_lists.segment_export import digest_of
 from shared import aws
 from shared.config import Settings
 from shared.errors import NotFound
@@ -25,7 +26,6 @@ from shared.http import Answer, Handler, Request, http_handler
 from shared.observability import begin, correlation_id, logger
 from shared.queues import Queue
 from shared.validation import decode
-from tag_import.segment_export import digest_of
 
 # A worker writes the job a few times around its request to Braze, so a save that meets one is made again at once.
 _SAVE_TRIES = 8

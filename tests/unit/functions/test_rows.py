@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from bulk.parcels import PARCEL_ROWS, Label, Packer, Parcel, webhook_import_id
+from bulk.rows import MemberFields, TagFields, label_of, member_of, ttl_seconds_of
 from clients.vocabulary import Member, MemberKind
 from shared.errors import InvalidInput
 from shared.queues import BATCH_BYTES, body_of
-from tag_import.rows import MemberFields, TagFields, label_of, member_of, ttl_seconds_of
 
 GOLD = Label("user_id", ("gold",), 60)
 

@@ -11,10 +11,10 @@ from bulk.jobs import ReadBack
 from bulk.verdicts import SentSample
 from clients.sessionm import Sessionm, SessionmCredentials
 from clients.transport import Transport
+from member_lists.failures import LINE, cells_of_refused
+from member_lists.finish import by_line, csv_pieces, drawn, look_up
 from shared.deadline import Deadline
 from shared.outcomes import State
-from tag_import.failures import LINE, cells_of_refused
-from tag_import.finish import by_line, csv_pieces, drawn, look_up
 
 
 def cells(line: int) -> list[str]:

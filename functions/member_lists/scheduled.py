@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from bulk.jobs import Export, Job, JobState, Options
+from bulk.rows import Tags, Ttl
 from clients.vocabulary import MemberKind, SegmentId
 from shared.errors import InvalidInput
 from shared.validation import convert
-from tag_import.rows import Tags, Ttl
 
 
 class ScheduledExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,6 +23,8 @@ from bulk.jobs import Export, Job, Jobs, JobState, Later, Outdated, Source
 from clients.braze import Braze, SegmentExport
 from clients.downloads import downloaded, may_be_fetched
 from clients.transport import Timeouts
+from member_lists.export_bucket import ExportBucket, UnusableExport
+from member_lists.leavers import LastRuns
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.errors import (
@@ -36,8 +38,6 @@ from shared.errors import (
 )
 from shared.observability import logger
 from shared.uploads import Upload
-from tag_import.export_bucket import ExportBucket, UnusableExport
-from tag_import.leavers import LastRuns
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

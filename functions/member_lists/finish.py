@@ -28,14 +28,14 @@ from bulk.verdicts import SentSample, Verdicts
 from clients.sessionm import Sessionm
 from clients.transport import Timeouts
 from clients.vocabulary import Member
+from member_lists.failures import COLUMNS, LINE, cells_of_unsent, failure_key, part_key
+from member_lists.leavers import LastRuns, leavers_of
 from shared.aws import store
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.errors import BundleError, StoreUnavailable
 from shared.observability import count, logger
 from shared.uploads import Upload
-from tag_import.failures import COLUMNS, LINE, cells_of_unsent, failure_key, part_key
-from tag_import.leavers import LastRuns, leavers_of
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient

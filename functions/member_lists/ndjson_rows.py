@@ -10,12 +10,12 @@ import msgspec
 
 from bulk.jobs import Options
 from bulk.parcels import Label
+from bulk.rows import MemberFields, TagFields, label_of
+from member_lists.objects import UnreadableFile
+from member_lists.records import IS_ID, LISTED_CHARACTERS, Accept, Refuse
 from shared.errors import InvalidInput
 from shared.outcomes import State
 from shared.validation import convert
-from tag_import.objects import UnreadableFile
-from tag_import.records import IS_ID, LISTED_CHARACTERS, Accept, Refuse
-from tag_import.rows import MemberFields, TagFields, label_of
 
 
 class User(msgspec.Struct, gc=False):

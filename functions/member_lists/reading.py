@@ -22,17 +22,17 @@ from msgspec import structs
 
 from bulk.jobs import Job, Jobs, JobState, Later
 from bulk.parcels import PACKING, Label, Packer, Parcel
+from member_lists.csv_rows import CsvRows
+from member_lists.failures import cells_of_refused, part_key
+from member_lists.formats import HEAD_BYTES, in_utf_8, layout_of
+from member_lists.ndjson_rows import UserLines
+from member_lists.objects import Package, UnreadableFile, Window
+from member_lists.records import LISTED_CHARACTERS, Records, end_of_lines
 from shared.aws import store
 from shared.deadline import Deadline
 from shared.observability import count, logger
 from shared.outcomes import State
 from shared.queues import BATCH_MESSAGES, Queue, body_of
-from tag_import.csv_rows import CsvRows
-from tag_import.failures import cells_of_refused, part_key
-from tag_import.formats import HEAD_BYTES, in_utf_8, layout_of
-from tag_import.ndjson_rows import UserLines
-from tag_import.objects import Package, UnreadableFile, Window
-from tag_import.records import LISTED_CHARACTERS, Records, end_of_lines
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

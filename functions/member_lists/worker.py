@@ -21,6 +21,12 @@ import wiring
 from bulk.jobs import Job, Jobs, JobState, Later, Options, Source, import_uploaded_to, wake_up
 from bulk.progress import is_delivered
 from bulk.verdicts import Verdicts
+from member_lists.finish import Finisher
+from member_lists.formats import options_of
+from member_lists.leavers import LastRuns
+from member_lists.reading import LEASE_SECONDS, Reader
+from member_lists.scheduled import scheduled_job
+from member_lists.segment_export import Exporter
 from shared import aws
 from shared.aws import store
 from shared.config import Settings
@@ -28,12 +34,6 @@ from shared.deadline import Deadline
 from shared.errors import BundleError, InProgress, InvalidInput, StoreUnavailable
 from shared.observability import begin, begin_batch, correlation_id, flush, logger
 from shared.queues import Message, Queue, SqsHandler, Staying, batch_response, messages_of
-from tag_import.finish import Finisher
-from tag_import.formats import options_of
-from tag_import.leavers import LastRuns
-from tag_import.reading import LEASE_SECONDS, Reader
-from tag_import.scheduled import scheduled_job
-from tag_import.segment_export import Exporter
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
