@@ -111,7 +111,7 @@ class Bulkhead:
         free: Sequence[int] = [self._rng.randrange(self._most)]
         for _ in range(_TRIES):
             place = _Place(self._rng.choice(free), 0.0)
-            if self._take(place, "attribute_not_exists(held_until) OR held_until < :now"):
+            if self._take(place, "NOT attribute_type(held_until, :number) OR held_until < :now"):
                 return place
             free = self._free()
             if not free:
@@ -127,7 +127,7 @@ class Bulkhead:
             ":expiry": {"N": str(int(now + HELD_SECONDS) + 60)},
         }
         if ":now" in condition:
-            values[":now"] = {"N": f"{now:.3f}"}
+            values |= {":now": {"N": f"{now:.3f}"}, ":number": {"S": "N"}}
         with store("bulkhead"):
             try:
                 self._client.update_item(
@@ -150,7 +150,9 @@ class Bulkhead:
             found = self._client.batch_get_item(RequestItems={self._table: {"Keys": keys}})
         now = self._clock()
         taken = {
-            item["id"]["S"] for item in found["Responses"].get(self._table, []) if float(item["held_until"]["N"]) >= now
+            item["id"]["S"]
+            for item in found["Responses"].get(self._table, [])
+            if float(item.get("held_until", {}).get("N", "0")) >= now
         }
         return [number for number in numbers if self._key(number) not in taken]
 

@@ -7,6 +7,9 @@ and what its holder learned is kept only while the lease is still there: an entr
 
 A value that was fetched ahead says until when it is fresh, and so does not go by its age.
 
+An entry that nobody here could have written, such as one that was edited by hand, counts as none, and whoever asks the
+vendor next writes over it.
+
 Large values are kept compressed, because DynamoDB charges by the kilobyte and takes no item above 400.
 """
 
@@ -23,6 +26,7 @@ from botocore.exceptions import ClientError
 
 from shared.aws import store
 from shared.errors import StoreUnavailable
+from shared.observability import count, logger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -34,6 +38,9 @@ _COMPRESSED_FROM_BYTES = 1024
 
 # How long an item without a value is kept at least; DynamoDB deletes it some time later.
 _KEEP_LEASE_SECONDS = 60
+
+# The last second of the year 9999: whatever is later was not written here, and no calendar has it.
+_LATEST = 253_402_300_799
 
 _PARTS = ("value", "stored_at", "fresh_until", "failure", "failed_until", "holder", "held_until")
 _AHEAD = ("stored_at", "fresh_until", "failure", "failed_until")
@@ -63,7 +70,8 @@ class Failure(msgspec.Struct, frozen=True):
 class Seen(Generic[Shape]):
     """What the table holds under a key: a value, a failure that still counts, and whether somebody is asking now.
 
-    `mark` tells one state of the value from another, for `lease`; `holder` has, or had, the lease.
+    `mark` tells one state of the value from another, for `lease`; `holder` has, or had, the lease. `unreadable` is an
+    entry that counts as none, as it stands in the table.
     """
 
     entry: Entry[Shape] | None = None
@@ -71,6 +79,7 @@ class Seen(Generic[Shape]):
     leased: bool = False
     mark: str = ""
     holder: str = ""
+    unreadable: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +145,8 @@ class Cache(Generic[Shape]):
         with store("cache"):
             answer = self._client.batch_get_item(RequestItems=request)
         items = {item["id"]["S"]: item for item in answer["Responses"].get(self._table, [])}
-        return {key: _known(item, wanted[key]) for key, item in items.items()}
+        known = {key: _known(item, wanted[key]) for key, item in items.items()}
+        return {key: each for key, each in known.items() if each is not None}
 
     def put(self, key: str, value: Shape, *, as_of: float | None = None) -> None:
         """Keeps a value in place of whatever is there, as given by the vendor at `as_of`, by default now."""
@@ -154,6 +164,8 @@ class Cache(Generic[Shape]):
 
         It does not when another holds the lease, or anything was stored since `seen`: then what there is now is given.
         """
+        if seen.unreadable is not None:
+            return self._write_over(key, holder, seconds, seen.unreadable, variant)
         now = self.clock()
         condition = "(attribute_not_exists(#held_until) OR #held_until < :now)"
         condition += " AND (attribute_not_exists(#failed_until) OR #failed_until < :now)"
@@ -185,8 +197,9 @@ class Cache(Generic[Shape]):
                     ":until": {"N": f"{now + seconds:.3f}"},
                     ":expiry": {"N": str(int(now + seconds) + _KEEP_LEASE_SECONDS)},
                     ":now": {"N": f"{now:.3f}"},
+                    ":number": {"S": "N"},
                 },
-                "attribute_not_exists(#held_until) OR #held_until < :now OR #holder = :holder",
+                "NOT attribute_type(#held_until, :number) OR #held_until < :now OR #holder = :holder",
             )
             is None
         )
@@ -225,6 +238,27 @@ class Cache(Generic[Shape]):
             key, holder, update, "#holder, #held_until", values, int(until) + _KEEP_LEASE_SECONDS, variant
         )
 
+    def _write_over(
+        self, key: str, holder: str, seconds: float, unreadable: Mapping[str, Any], variant: str
+    ) -> Seen[Shape] | None:
+        """Puts a lease in place of an entry that cannot be read, unless that has changed meanwhile; as `lease` else."""
+        now = self.clock()
+        compared = [part for part in unreadable if part != "value"]  # which may be large, and is never alone
+        removed = ", ".join(f"#{part}" for part in unreadable if part not in ("holder", "held_until"))
+        return self._change(
+            key,
+            variant,
+            "SET #holder = :holder, #held_until = :until, expires_at = :expiry"
+            + (f" REMOVE {removed}" if removed else ""),
+            {
+                ":holder": {"S": holder},
+                ":until": {"N": f"{now + seconds:.3f}"},
+                ":expiry": {"N": str(int(now + seconds) + _KEEP_LEASE_SECONDS)},
+                **{f":was_{part}": unreadable[part] for part in compared},
+            },
+            " AND ".join(f"#{part} = :was_{part}" for part in compared),
+        )
+
     def _end_lease(
         self,
         key: str,
@@ -241,8 +275,8 @@ class Cache(Generic[Shape]):
             key,
             variant,
             f"SET {update}, expires_at = :expires_at REMOVE {remove}",
-            held | {":expires_at": {"N": str(expires_at)}},
-            "#holder = :holder AND (attribute_not_exists(expires_at) OR expires_at <= :expires_at)",
+            held | {":expires_at": {"N": str(expires_at)}, ":number": {"S": "N"}},
+            "#holder = :holder AND (NOT attribute_type(expires_at, :number) OR expires_at <= :expires_at)",
         )
         if seen is None or seen.holder != holder:
             return seen is None
@@ -285,21 +319,21 @@ class Cache(Generic[Shape]):
     def _seen(self, item: Mapping[str, Any], variant: str) -> Seen[Shape]:
         now = self.clock()
         part = {name: item[_attribute(name, variant)] for name in _PARTS if _attribute(name, variant) in item}
-        mark = part["stored_at"]["N"] if "stored_at" in part else ""
-        failure = None
-        if float(part.get("failed_until", {"N": "0"})["N"]) >= now:
-            failure = msgspec.json.decode(part["failure"]["S"], type=Failure)
-        return Seen(
-            self._entry(part.get("value", {}), float(mark), float(part.get("fresh_until", {"N": "0"})["N"]))
-            if mark
-            else None,
-            failure,
-            float(part.get("held_until", {"N": "0"})["N"]) >= now,
-            mark,
-            part.get("holder", {"S": ""})["S"],
-        )
+        try:
+            stored_at, fresh_until = _moment(part, "stored_at"), _moment(part, "fresh_until")
+            return Seen(
+                self._entry(part["value"], stored_at, fresh_until) if "stored_at" in part else None,
+                _failure(part) if _moment(part, "failed_until") >= now else None,
+                _moment(part, "held_until") >= now,
+                part["stored_at"]["N"] if "stored_at" in part else "",
+                part["holder"]["S"] if "holder" in part else "",
+            )
+        except (KeyError, ValueError):
+            _report_unreadable()
+            return Seen(unreadable=part)
 
     def _entry(self, kept: Mapping[str, Any], stored_at: float, fresh_until: float) -> Entry[Shape] | None:
+        """Raises `KeyError` when it is neither text nor bytes."""
         if max(stored_at, fresh_until) + self._keep_seconds < self.clock():
             return None
         try:
@@ -309,14 +343,37 @@ class Cache(Generic[Shape]):
             return None  # of another version of this code
 
 
-def _known(item: Mapping[str, Any], variant: str) -> Known:
-    part = {name: item.get(_attribute(name, variant)) for name in _AHEAD}
-    fresh_until, failed_until, stored_at = (
-        float((part[name] or {"N": "0"})["N"]) for name in ("fresh_until", "failed_until", "stored_at")
-    )
-    if part["failure"] is None or failed_until <= fresh_until:
-        return Known(fresh_until, as_of=stored_at)
-    return Known(failed_until, msgspec.json.decode(part["failure"]["S"], type=Failure))
+def _known(item: Mapping[str, Any], variant: str) -> Known | None:
+    """None when it cannot be read."""
+    part = {name: item[_attribute(name, variant)] for name in _AHEAD if _attribute(name, variant) in item}
+    try:
+        fresh_until, failed_until = _moment(part, "fresh_until"), _moment(part, "failed_until")
+        if "failure" not in part or failed_until <= fresh_until:
+            return Known(fresh_until, as_of=_moment(part, "stored_at"))
+        return Known(failed_until, _failure(part))
+    except (KeyError, ValueError):
+        _report_unreadable()
+        return None
+
+
+def _moment(part: Mapping[str, Any], name: str) -> float:
+    """Epoch seconds; 0 when there are none. Raises `KeyError` or `ValueError` when that is no moment."""
+    if name not in part:
+        return 0.0
+    moment = float(part[name]["N"])
+    if not 0 <= moment <= _LATEST:
+        raise ValueError(name)
+    return moment
+
+
+def _failure(part: Mapping[str, Any]) -> Failure:
+    """Raises `KeyError` or `ValueError` when there is none to be read."""
+    return msgspec.json.decode(part["failure"]["S"], type=Failure)
+
+
+def _report_unreadable() -> None:
+    count("CacheEntriesUnreadable")
+    logger.warning("cache entry cannot be read")
 
 
 def _attribute(part: str, variant: str) -> str:

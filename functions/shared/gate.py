@@ -74,7 +74,10 @@ class Gate:
             logger.warning("gate not read", detail=str(error))
             return
         for half, known in self._until.items():
-            self._until[half] = max(known, float(item.get(half, {"N": "0"})["N"]))
+            try:
+                self._until[half] = max(known, float(item.get(half, {"N": "0"})["N"]))
+            except KeyError:
+                logger.warning("gate not readable", half=half)
 
     def _write(self, half: str, until: float) -> None:
         try:
@@ -84,10 +87,11 @@ class Gate:
                         TableName=self._table,
                         Key=self._key,
                         UpdateExpression="SET #half = :until, expires_at = :expiry",
-                        ConditionExpression="attribute_not_exists(#half) OR #half < :until",
+                        ConditionExpression="NOT attribute_type(#half, :number) OR #half < :until",
                         ExpressionAttributeNames={"#half": half},
                         ExpressionAttributeValues={
                             ":until": {"N": f"{until:.3f}"},
+                            ":number": {"S": "N"},
                             ":expiry": {"N": str(int(until) + 86_400)},
                         },
                     )

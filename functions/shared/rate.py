@@ -26,6 +26,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from shared.aws import store
+from shared.observability import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -150,9 +151,13 @@ class Rate:
                     return permits
                 except self._client.exceptions.ConditionalCheckFailedException as error:
                     found: Any = error.response["Item"]  # type: ignore[typeddict-item]
-            left = whole - int(found["used"]["N"])
-            if self._part:
-                left = min(left, self._permits(slot) - int(found.get(f"used by {self._part}", {"N": "0"})["N"]))
+            try:
+                left = whole - int(found["used"]["N"])
+                if self._part:
+                    left = min(left, self._permits(slot) - int(found.get(f"used by {self._part}", {"N": "0"})["N"]))
+            except (KeyError, ValueError):
+                logger.warning("rate not readable")  # nobody here wrote that; the slot is given up, not the rate
+                return 0
         return 0
 
     def _permits(self, slot: int) -> int:

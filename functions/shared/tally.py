@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from shared.aws import store
+from shared.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -58,13 +59,19 @@ class Tally:
         return True
 
     def is_full(self) -> bool:
-        """Whether `most` have been counted in this window. Raises `StoreUnavailable`."""
+        """Whether `most` have been counted in this window.
+
+        Raises `StoreUnavailable`, also when what stands there is no count.
+        """
         if self._clock() < self._full_until:
             return True
         with store("tally"):
             item = self._client.get_item(TableName=self._table, Key={"id": {"S": self._key()}}).get("Item")
-        if item is None or int(item["used"]["N"]) < self._most:
-            return False
+        try:
+            if item is None or float(item["used"]["N"]) < self._most:
+                return False
+        except (KeyError, ValueError):
+            raise StoreUnavailable("tally: no count") from None
         self._full_until = self.window_ends_at()
         return True
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
 from string import ascii_letters, digits
+from typing import Any
 
 import pytest
 
@@ -248,3 +250,90 @@ def test_a_value_no_table_takes_is_told_from_a_table_that_fails(aws: Aws, clock:
     with pytest.raises(StoreUnavailable) as failed:
         Cache(aws.dynamodb, "no-such-table", str, 600, clock).settle("k", "me", "", clock.now)
     assert not isinstance(failed.value, TooLargeToKeep)
+
+
+# Each as one who edits the table by hand might leave it; the rest of the entry stays as it was written.
+TAMPERED: dict[str, dict[str, Any]] = {
+    "when it was stored is text": {"stored_at": {"S": "1795000000.250"}},
+    "when it was stored is no number of seconds": {"stored_at": {"N": "9e120"}},
+    "when it was stored is before all time": {"stored_at": {"N": "-1"}},
+    "the value is a number": {"value": {"N": "1"}},
+    "the value is a map": {"value": {"M": {"a": {"L": []}}}},
+    "the value is missing": {"value": None},
+    "until when it is fresh is text": {"fresh_until": {"S": "tomorrow"}},
+    "the failure is missing": {"failed_until": {"N": "1795000100"}},
+    "the failure is none": {"failed_until": {"N": "1795000100"}, "failure": {"S": "[]"}},
+    "the failure is no JSON": {"failed_until": {"N": "1795000100"}, "failure": {"S": "{"}},
+    "the failure is a number": {"failed_until": {"N": "1795000100"}, "failure": {"N": "4"}},
+    "until when it failed is nothing": {"failed_until": {"NULL": True}},
+    "the holder is a number": {"holder": {"N": "7"}},
+    "until when it is held is text": {"held_until": {"S": "9999999999"}},
+    "until when it is held is a set": {"held_until": {"NS": ["1", "2"]}, "expires_at": {"S": "never"}},
+}
+
+
+def tamper(aws: Aws, changes: Mapping[str, Any], variant: str = "") -> None:
+    name = {part: part if part == "expires_at" or not variant else f"{part}#{variant}" for part in changes}
+    item = aws.dynamodb.get_item(TableName=aws.table("cache"), Key={"id": {"S": "k"}})["Item"]
+    item |= {name[part]: value for part, value in changes.items() if value is not None}
+    for part in [part for part, value in changes.items() if value is None]:
+        del item[name[part]]
+    aws.dynamodb.put_item(TableName=aws.table("cache"), Item=item)
+
+
+def unreadable_in(text: str) -> int:
+    return text.count('"cache entry cannot be read"')
+
+
+@pytest.mark.parametrize("variant", ["", "en"], ids=["plain", "variant"])
+@pytest.mark.parametrize("changes", TAMPERED.values(), ids=TAMPERED)
+def test_an_entry_that_was_tampered_with_is_none_is_told_once_and_is_written_over(
+    aws: Aws,
+    cache: Cache[list[int]],
+    clock: Clock,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    variant: str,
+) -> None:
+    assert cache.lease("k", "first", 5, cache.look("k", variant), variant) is None
+    assert cache.settle("k", "first", [1], clock.now, variant)
+    tamper(aws, changes, variant)
+    capsys.readouterr()
+
+    seen = cache.look("k", variant)
+    assert (seen.entry, seen.failure, seen.leased) == (None, None, False)
+    assert unreadable_in(capsys.readouterr().out) == 1
+    assert cache.lease("k", "second", 5, seen, variant) is None
+    late = cache.lease("k", "third", 5, seen, variant)
+    assert late is not None
+    assert late.leased, "one alone asks the vendor in its place"
+    assert cache.settle("k", "second", [2], clock.now, variant)
+
+    found = cache.get("k", variant)
+    assert found is not None
+    assert found.value == [2]
+    assert unreadable_in(capsys.readouterr().out) == 0
+
+
+@pytest.mark.parametrize("changes", TAMPERED.values(), ids=TAMPERED)
+def test_who_fetches_ahead_writes_over_what_was_tampered_with(
+    aws: Aws, cache: Cache[list[int]], clock: Clock, changes: dict[str, Any]
+) -> None:
+    cache.put("k", [1])
+    tamper(aws, changes)
+
+    assert cache.lease_anyway("k", "ahead", 5)
+    assert cache.settle("k", "ahead", [2], clock.now, fresh_until=clock.now + 100)
+    assert cache.known({"k": ""}) == {"k": Known(clock.now + 100, as_of=clock.now)}
+
+
+def test_of_what_was_tampered_with_nothing_is_known_ahead_and_of_the_rest_all(
+    aws: Aws, cache: Cache[list[int]], clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key in ("k", "other"):
+        assert cache.lease(key, "me", 5, cache.look(key)) is None
+        assert cache.settle(key, "me", [1], clock.now, fresh_until=clock.now + 100)
+    tamper(aws, {"fresh_until": {"S": "tomorrow"}})
+
+    assert cache.known({"k": "", "other": ""}) == {"other": Known(clock.now + 100, as_of=clock.now)}
+    assert unreadable_in(capsys.readouterr().out) == 1

@@ -170,3 +170,16 @@ def test_a_part_takes_what_others_have_left_and_no_more(aws: Aws, clock: Clock) 
     part.reserve(int(clock.slot), 4)
 
     assert (taken(whole), taken(part)) == (3, 1)
+
+
+def test_a_slot_whose_count_cannot_be_read_has_no_permits_and_the_next_one_has(aws: Aws, clock: Clock) -> None:
+    rate = worker(aws, clock, 40)
+    for slot in (int(clock.slot), int(clock.slot) + 1):
+        item = {"id": {"S": f"rate#tags#{slot}"}, "used": {"N": "7.5"}}
+        aws.dynamodb.put_item(TableName=aws.table("cache"), Item=item)
+
+    assert ask(rate, 4, in_a_slot=4)
+    assert taken(rate) == 0
+    clock.slot += 2
+    ask(rate, 4, in_a_slot=4)
+    assert taken(rate) == 4

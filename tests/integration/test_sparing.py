@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
+from typing import Any
 
 import pytest
 
@@ -235,3 +237,45 @@ def test_a_tally_is_full_at_its_number_and_empty_in_the_next_window(aws: Aws, cl
 
     clock.now += 60
     assert [one.is_full(), one.add()] == [False, True]
+
+
+@pytest.mark.parametrize("used", [None, {"S": "3"}, {"NULL": True}], ids=["missing", "text", "nothing"])
+def test_votes_that_are_no_count_rest_nobody(aws: Aws, clock: Clock, used: Any) -> None:
+    one = breaker(aws, clock)
+    fail(one)
+    [item] = aws.dynamodb.scan(TableName=aws.table("cache"))["Items"]
+    assert item["id"]["S"].startswith("tally#breaker Vendor#")
+    item = {name: value for name, value in item.items() if name != "used"} | ({} if used is None else {"used": used})
+    aws.dynamodb.put_item(TableName=aws.table("cache"), Item=item)
+
+    assert not rests(breaker(aws, clock))
+    with pytest.raises(StoreUnavailable):
+        Tally(aws.dynamodb, aws.table("cache"), "breaker Vendor", VOTES, VOTING_SECONDS, clock).is_full()
+
+
+@pytest.mark.parametrize("held_until", [None, {"S": "9999999999"}, {"BOOL": True}], ids=["missing", "text", "truth"])
+def test_a_place_whose_holder_cannot_be_read_is_free(aws: Aws, clock: Clock, held_until: Any) -> None:
+    with bulkhead(aws, clock, most=1).place():
+        pass
+    [item] = aws.dynamodb.scan(TableName=aws.table("cache"))["Items"]
+    item = {name: value for name, value in item.items() if name != "held_until"}
+    item |= {} if held_until is None else {"held_until": held_until}
+    aws.dynamodb.put_item(TableName=aws.table("cache"), Item=item)
+
+    with bulkhead(aws, clock, most=1).place():
+        [taken] = aws.dynamodb.scan(TableName=aws.table("cache"))["Items"]
+    assert float(taken["held_until"]["N"]) > clock.now
+
+
+def test_a_search_for_a_free_place_bears_one_that_cannot_be_read(aws: Aws, clock: Clock) -> None:
+    with contextlib.ExitStack() as held:
+        for _ in range(7):
+            held.enter_context(bulkhead(aws, clock, most=8).place())
+        numbers = {item["id"]["S"] for item in aws.dynamodb.scan(TableName=aws.table("cache"))["Items"]}
+        [free] = {f"place#Vendor#{number}" for number in range(8)} - numbers
+        broken = {"id": {"S": free}, "held_until": {"S": "soon"}}
+        aws.dynamodb.put_item(TableName=aws.table("cache"), Item=broken)
+
+        held.enter_context(bulkhead(aws, clock, most=8).place())
+        with pytest.raises(UpstreamBusy):
+            held.enter_context(bulkhead(aws, clock, most=8).place())
