@@ -24,7 +24,7 @@ from shared.observability import logger, narrow
 from shared.queues import Message, Queue, Staying
 
 # No id of ours is longer. A key that DynamoDB does not take would fail all parcels that are opened together.
-_LONGEST_ID = 255
+_LONGEST_ID_BYTES = 255
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _parcel_in(message: Message) -> Parcel | None:
         parcel = msgspec.json.decode(message.body, type=Parcel)
     except (msgspec.DecodeError, RecursionError):
         return None
-    is_one = 0 < len(parcel.import_id) <= _LONGEST_ID and len(parcel.id) <= _LONGEST_ID
+    is_one = parcel.import_id and max(len(each.encode()) for each in (parcel.import_id, parcel.id)) <= _LONGEST_ID_BYTES
     return parcel if is_one and all(0 <= row.label < len(parcel.labels) for row in parcel.rows) else None
 
 

@@ -281,6 +281,17 @@ def test_of_a_batch_only_the_messages_with_unfinished_rows_stay(
         '{"import_id": "i", "id": "p", "labels": [["user_id", ["gold"], 60]], "rows": [[1, "member-1", -1]]}',
         '{"import_id": "", "id": "p", "labels": [["user_id", ["gold"], 60]], "rows": [[1, "member-1", 0]]}',
         '{"more": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        *(
+            json.dumps(
+                {
+                    "import_id": import_id,
+                    "id": parcel_id,
+                    "labels": [["user_id", ["gold"], 60]],
+                    "rows": [[1, "member-1", 0]],
+                }
+            )
+            for import_id, parcel_id in (("i", "\N{OLD ITALIC LETTER A}" * 255), ("\N{OLD ITALIC LETTER A}" * 64, "p"))
+        ),
     ],
 )
 def test_a_message_nobody_can_read_stays_and_stops_no_other(
