@@ -8,13 +8,14 @@ too long to sit out, or nothing succeeds any more, no further call begins, and w
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 from bulk.crew import Crew
+from bulk.figures import Figures
 from bulk.pace import Pace
 from bulk.parcels import Parcel
 from bulk.verdicts import WAITING, Settling, Verdicts
@@ -119,17 +120,6 @@ class Load:
         """Notes why rows stay; of several reasons the one with the longest wait."""
         if self.error is None or error.retry_after_seconds > self.error.retry_after_seconds:
             self.error = error
-
-
-@dataclass
-class Figures:
-    """What a batch came to: rows by verdict, postponed by reason, not reached in time; calls, and those throttled."""
-
-    verdicts: Counter[State] = field(default_factory=Counter)
-    postponed: Counter[str] = field(default_factory=Counter)
-    not_reached: int = 0
-    calls: int = 0
-    throttled: int = 0
 
 
 class Dispatch(Generic[CallT]):

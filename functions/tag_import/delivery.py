@@ -8,7 +8,7 @@ from typing import Any
 
 import wiring
 from bulk.delivery import Storage, deliver
-from bulk.dispatch import Dispatch, Figures
+from bulk.dispatch import Dispatch
 from bulk.jobs import Jobs
 from bulk.pace import Pace
 from bulk.verdicts import Verdicts
@@ -16,7 +16,7 @@ from shared import aws
 from shared.config import Settings
 from shared.deadline import Deadline
 from shared.ledger import Ledger
-from shared.observability import begin_batch, count, flush, logger
+from shared.observability import begin_batch
 from shared.outcomes import State
 from shared.queues import Queue, SqsHandler, batch_response, messages_of
 from shared.rate import Rate
@@ -24,6 +24,16 @@ from tag_import.sender import Sender
 
 # A call is begun only while this much of the function's time is left, enough to end it and to write it down.
 _RESERVE_SECONDS = 30.0
+
+_COUNTED_AS = {
+    State.SENT: "TagsSent",
+    State.FAILED: "TagsFailed",
+    State.SKIPPED: "TagsSkipped",
+    State.UNKNOWN: "TagsUnknown",
+    "postponed": "TagsPostponed",
+    "throttled": "TagCallsThrottled",
+    "limit": "TagCallsUnderWayLimit",
+}
 
 
 def build(settings: Settings) -> SqsHandler:
@@ -48,30 +58,10 @@ def build(settings: Settings) -> SqsHandler:
         dispatch = Dispatch(sender, verdicts, pace, rate, deadline)
         staying = deliver(messages, Storage(verdicts, jobs, imports, queue), dispatch)
         queue.postpone(staying)
-        _report(dispatch.figures, pace)
+        dispatch.figures.report("tags delivered", _COUNTED_AS, pace.limit)
         return batch_response(staying)
 
     return handle
-
-
-def _report(figures: Figures, pace: Pace) -> None:
-    count("TagsSent", figures.verdicts[State.SENT])
-    count("TagsFailed", figures.verdicts[State.FAILED])
-    count("TagsSkipped", figures.verdicts[State.SKIPPED])
-    count("TagsUnknown", figures.verdicts[State.UNKNOWN])
-    count("TagsPostponed", figures.postponed.total())
-    count("TagCallsThrottled", figures.throttled)
-    count("TagCallsUnderWayLimit", pace.limit)
-    logger.info(
-        "tags delivered",
-        verdicts=dict(figures.verdicts),
-        postponed=dict(figures.postponed),
-        not_reached=figures.not_reached,
-        calls=figures.calls,
-        throttled=figures.throttled,
-        limit=pace.limit,
-    )
-    flush()
 
 
 handle = build(Settings(os.environ))

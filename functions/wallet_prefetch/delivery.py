@@ -12,7 +12,7 @@ from typing import Any
 
 import wiring
 from bulk.delivery import Storage, deliver
-from bulk.dispatch import Dispatch, Figures
+from bulk.dispatch import Dispatch
 from bulk.jobs import Jobs
 from bulk.pace import Pace
 from bulk.verdicts import Verdicts
@@ -23,7 +23,7 @@ from shared.bulkhead import Bulkhead
 from shared.cache import Cache
 from shared.config import Settings
 from shared.deadline import Deadline
-from shared.observability import begin_batch, count, flush, logger
+from shared.observability import begin_batch
 from shared.outcomes import State
 from shared.queues import Queue, SqsHandler, batch_response, messages_of
 from shared.rate import Rate, share_of
@@ -38,6 +38,15 @@ _WORKERS = 2
 
 # More would only wait for permits: at 300 ms a call these are 800 wallets a second.
 _MOST_AT_ONCE = 128
+
+_COUNTED_AS = {
+    State.SENT: "WalletsFetched",
+    State.FAILED: "WalletsNotFetched",
+    State.SKIPPED: "WalletsStillFresh",
+    "postponed": "WalletsPostponed",
+    "throttled": "WalletCallsThrottled",
+    "limit": "WalletCallsUnderWayLimit",
+}
 
 
 def build(settings: Settings) -> SqsHandler:
@@ -69,29 +78,10 @@ def build(settings: Settings) -> SqsHandler:
         dispatch = Dispatch(Wallets(sessionm, upstream, jobs, wallets, answers), verdicts, pace, rate, deadline)
         staying = deliver(messages_of(event), storage, dispatch)
         storage.queue.postpone(staying)
-        _report(dispatch.figures, pace)
+        dispatch.figures.report("wallets fetched", _COUNTED_AS, pace.limit)
         return batch_response(staying)
 
     return handle
-
-
-def _report(figures: Figures, pace: Pace) -> None:
-    count("WalletsFetched", figures.verdicts[State.SENT])
-    count("WalletsNotFetched", figures.verdicts[State.FAILED])
-    count("WalletsStillFresh", figures.verdicts[State.SKIPPED])
-    count("WalletsPostponed", figures.postponed.total())
-    count("WalletCallsThrottled", figures.throttled)
-    count("WalletCallsUnderWayLimit", pace.limit)
-    logger.info(
-        "wallets fetched",
-        verdicts=dict(figures.verdicts),
-        postponed=dict(figures.postponed),
-        not_reached=figures.not_reached,
-        calls=figures.calls,
-        throttled=figures.throttled,
-        limit=pace.limit,
-    )
-    flush()
 
 
 handle = build(Settings(os.environ))
