@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime
 from typing import TypeVar
 
 from infra.local.simulators.messages import Call, Json, Refused, Reply
@@ -67,9 +67,12 @@ def moment_of(call: Call, name: str) -> datetime | None:
         # A plus sign left unescaped in a query arrives as a space, and the pages' own example has an hour of one digit.
         zoned = re.sub(r" (?=\d{1,2}:?\d\d$)", "+", given)
         moment = datetime.fromisoformat(re.sub(r"(?<=[+-])(?=\d:\d\d$)", "0", zoned))
-    except ValueError:
+        in_utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise bad(f"{name} must be an ISO 8601 time") from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if not MINYEAR < in_utc.year < MAXYEAR:  # a series about it would leave the calendar
+        raise bad(f"{name} must be an ISO 8601 time")
+    return in_utc
 
 
 def last_day(call: Call) -> date:

@@ -77,6 +77,8 @@ def test_what_was_never_noted_has_no_data(braze: BrazeSimulator, path: str) -> N
         {"length": 1},
         {"event": "joined", "length": 101},
         {"event": "joined", "length": 1, "unit": "week"},
+        {"event": "joined", "length": 30, "unit": "hour", "ending_at": "0001-01-01T05:00:00Z"},
+        {"event": "joined", "length": 1, "ending_at": "9999-12-31T23:00:00-05:00"},
     ],
 )
 def test_a_query_that_breaks_the_contract_is_a_400(analytics: BrazeSimulator, query: dict[str, Any]) -> None:

@@ -110,6 +110,9 @@ def test_a_segment_without_analytics_has_no_data(braze: BrazeSimulator) -> None:
         {"segment_id": "seg", "length": 101},
         {"segment_id": "seg", "length": "ten"},
         {"segment_id": "seg", "length": 1, "ending_at": "yesterday"},
+        {"segment_id": "seg", "length": 2, "ending_at": "0001-01-01T00:00:00Z"},
+        {"segment_id": "seg", "length": 1, "ending_at": "0001-01-01T00:00:00+05:00"},
+        {"segment_id": "seg", "length": 1, "ending_at": "9999-12-31T23:00:00-05:00"},
     ],
 )
 def test_a_series_query_that_breaks_the_contract_is_a_400(braze: BrazeSimulator, query: dict[str, Any]) -> None:
