@@ -7,7 +7,8 @@
 A schedule of the same name is replaced. Of TAG several are separated by commas. CRON takes rate(1 day) as well, in UTC
 or in ZONE=Europe/Berlin. TTL=14d is how long the tags live, twice the time between two runs when it is not given.
 LEAVERS=yes has each run list who left the segment since the last one. ID=external_id says that the external_id in Braze
-is an external id at SessionM too, instead of SessionM's own user id.
+is an external id at SessionM too, instead of SessionM's own user id. COUNTER is refused: each run would count everybody
+in the segment once more.
 
 Which stack: see `infra.stack`. On this machine nothing fires by itself.
 """
@@ -32,7 +33,7 @@ from infra.local.aws import ACCOUNT_ID, physical_name
 from infra.local.template import REGION
 from infra.periods import Unclear, default_ttl_seconds, longest_period_seconds, spelled
 from infra.stack import CannotRun, Stack, stack_of
-from infra.wishes import said_yes, tags_of
+from infra.wishes import said_no, said_yes, tags_of
 from shared.errors import InvalidInput
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -83,6 +84,12 @@ def wanted_of(environment: Mapping[str, str]) -> Wanted:
         raise CannotRun("NAME is 1 to 64 letters, digits, hyphens, underscores or points")
     if not _SEGMENT.match(segment_id):
         raise CannotRun("SEGMENT is the API id that Braze shows for the segment")
+    if environment.get("COUNTER", "").strip() and not said_no(environment, "COUNTER"):
+        raise CannotRun(
+            f"COUNTER={environment['COUNTER'].strip()} is not for schedules: each run would count everybody in the "
+            "segment once more. Leave it out, and the tags live for TTL; for a count that is meant once, make an import "
+            "from a file: make import FILE=members.csv TAG=visits COUNTER=yes"
+        )
     member_kind = environment.get("ID", "") or "user_id"
     if member_kind not in ("user_id", "external_id"):
         raise CannotRun("ID is user_id or external_id: what the external_id in Braze is at SessionM")

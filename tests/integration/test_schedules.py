@@ -102,6 +102,21 @@ def test_schedules_are_listed_and_deleted(aws: Aws, local: Path) -> None:
     assert ran("delete", local, {})[0] == 2
 
 
+@pytest.mark.parametrize("counter", ["yes", "1", "TRUE", "visits"])
+def test_a_counter_is_refused_since_each_run_would_count_again(aws: Aws, local: Path, counter: str) -> None:
+    code, said = ran("put", local, {**DAILY, "COUNTER": counter})
+
+    assert code == 2
+    assert f"COUNTER={counter} is not for schedules: each run would count everybody" in said
+    assert "make import FILE=" in said
+    assert schedules(aws) == []
+
+
+@pytest.mark.parametrize("counter", ["no", "0", ""])
+def test_who_wants_no_counter_gets_none(local: Path, counter: str) -> None:
+    assert ran("put", local, {**DAILY, "COUNTER": counter})[0] == 0
+
+
 @pytest.mark.parametrize("ttl", ["1d", "24h", "86400", "12h"])
 def test_a_ttl_that_does_not_outlast_the_period_is_refused(local: Path, ttl: str) -> None:
     code, said = ran("put", local, {**DAILY, "TTL": ttl})
