@@ -44,7 +44,7 @@ from tag_import.webhook import ShortBody
 from trigger_relay import fields
 from trigger_relay.reading import Reader
 from trigger_relay.vendor_paths import ENDPOINTS
-from wallet_prefetch.endpoint import PrefetchFields
+from wallet_prefetch.submit import PrefetchFields
 from wallet_proxy.endpoint import UserOffersBody, WalletOptions
 
 NOW = 1_795_000_000.0

@@ -34,7 +34,7 @@ from trigger_relay import fields
 from trigger_relay.reading import Reader
 from trigger_relay.track import event_name_in
 from trigger_relay.vendor_paths import ENDPOINTS
-from wallet_prefetch.endpoint import PrefetchFields, prefetch_of
+from wallet_prefetch.submit import PrefetchFields, prefetch_of
 from wallet_proxy.endpoint import UserOffersBody, WalletOptions
 from wallet_proxy.wallet import OFFER_FIELDS
 
