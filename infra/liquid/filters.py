@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -22,8 +23,11 @@ from liquid.exceptions import FilterArgumentError
 from liquid.filter import num_arg, with_environment
 from liquid.undefined import is_undefined
 
-# Liquid filters that Braze does not have.
-UNSUPPORTED = ("find_index", "camelize", "handleize", "pluralize", "lstrip", "rstrip", "money_with_currency")
+# Liquid filters that Braze does not have. The last two are the engine's own, and of no Liquid in Ruby.
+UNSUPPORTED = (
+    *("find_index", "camelize", "handleize", "pluralize", "lstrip", "rstrip", "money_with_currency"),
+    *("money_without_currency", "format_address", "highlight", "escapejs", "safe"),
+)
 
 
 def installed(filters: dict[str, Callable[..., Any]], now: Callable[[], datetime]) -> None:
@@ -33,6 +37,14 @@ def installed(filters: dict[str, Callable[..., Any]], now: Callable[[], datetime
     filters["time_zone"] = _time_zone_by(now)
     for name in UNSUPPORTED:
         filters.pop(name, None)
+
+
+@cache
+def names() -> frozenset[str]:
+    """The filters that there are in Braze."""
+    found = Environment().filters
+    installed(found, lambda: datetime.now(UTC))
+    return frozenset(found)
 
 
 def text_of(value: Any) -> str:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 from infra.liquid import call, filters
@@ -28,10 +29,14 @@ _TAGS = frozenset(
 )
 _BLOCKS = {"if": "endif", "unless": "endunless", "case": "endcase", "for": "endfor", "capture": "endcapture"}
 
+# Filters of other engines, by what Braze calls them.
+_MEANT = {"json": "as_json_string", "to_json": "as_json_string", "html_escape": "escape", "sha256": "sha2"}
+
 # Names of the documentation's samples that nobody replaced.
 _PLACEHOLDER = re.compile(r"\{\{\s*(endpoint_\w+|ap[ip]key_\w+|base64_encoded_string|\w*_placeholder)\s*\}\}")
 _YOURS = re.compile(r"YOUR[-_](?!RETAIL)[A-Z0-9_-]+")  # the retailer id is filled in by the bundle
 _HOST = re.compile(r"(?<=://)(CONTENT_HOST|INTAKE_HOST)\b")
+_OUTPUT = re.compile(r"\{\{(?:[^{}]|\$\{[^}]*\})*\}\}")
 _SMART_QUOTES = re.compile("[\u2018\u2019\u201a\u201b\u201c\u201d\u201e]")
 _SECRET = re.compile(r"Authorization\"?\s*:\s*\"?(Basic|Bearer)\s+[A-Za-z0-9+/=._-]{8,}")
 _USER_INFO = re.compile(r"https?://[^/\s{]+:[^/\s{]+@")
@@ -91,6 +96,8 @@ def lint(source: str) -> list[Finding]:
     tags = []
     for piece in cut:
         if piece.tag == "connected_content":
+            for output in _OUTPUT.finditer(piece.text):
+                _filter_rules(output[0], piece.at + output.start(), report)
             try:
                 tags.append(_Tag(piece.at, call.parsed(_arguments(piece))))
             except BrazeSyntaxError as error:
@@ -182,14 +189,22 @@ def _expression_rules(piece: Piece, report: _Report) -> None:
             report.add(piece.at, "filter_in_condition", "a filter in a condition", "Assign the filtered value first.")
         if re.search(r"(?<![=!<>])=(?!=)", inner):
             report.add(piece.at, "operator", "= compares nothing", "Write == to compare.")
-    for found in re.finditer(r"\|\s*(\w+)", inner):
-        if found[1] in filters.UNSUPPORTED:
-            report.add(piece.at, "unknown_filter", f"Braze has no filter {found[1]}", "Use another, or none.")
+    _filter_rules(piece.text, piece.at, report)
     if piece.tag == "abort_message":
         reason = _arguments(piece).strip()
         if not re.fullmatch(r"(\(\s*('[^']*'|\"[^\"]*\")?\s*\))?", reason) or "{{" in reason:
             hint = "Write {% abort_message('no wallet') %}."
             report.add(piece.at, "abort_reason", "the reason of abort_message is one plain text in quotes", hint)
+
+
+def _filter_rules(expression: str, at: int, report: _Report) -> None:
+    """A filter that there is not either aborts the message, or is passed over and leaves the text as it was."""
+    plain = re.sub(r"'[^']*'|\"[^\"]*\"", lambda text: "'" * len(text[0]), expression)
+    for found in re.finditer(r"(?<!\|)\|(?!\|)\s*(\w+)", plain):
+        if found[1] not in filters.names():
+            near = _MEANT.get(found[1]) or next(iter(get_close_matches(found[1], sorted(filters.names()), n=1)), "")
+            hint = f"Did you mean {near}?" if near else "Braze's filters are listed on its page on filters."
+            report.add(at + found.start(1), "unknown_filter", f"Braze has no filter {found[1]}", hint)
 
 
 def _block_rules(cut: list[Piece], report: _Report) -> None:
@@ -267,7 +282,7 @@ def _check_json(text: str, at: int, what: str, report: _Report) -> None:
     if "{%" in text:
         return
     for filler in ("0", "x", '"x"'):
-        filled = re.sub(r"\{\{(?:[^{}]|\$\{[^}]*\})*\}\}", filler, text)
+        filled = _OUTPUT.sub(filler, text)
         try:
             json.loads(filled)
             return

@@ -58,6 +58,11 @@ def test_our_snippets_have_no_mistake(path: Path) -> None:
         ("operator", "{% if a = 1 %}{% endif %}"),
         ("filter_in_condition", "{% if a | size > 1 %}{% endif %}"),
         ("unknown_filter", "{{ a | handleize }}"),
+        ("unknown_filter", "{{ a | default: 'x | y' | capitlize }}"),
+        ("unknown_filter", "{% assign a = b | upcase | dwoncase %}"),
+        ("unknown_filter", "{{ a | safe }}"),
+        ("unknown_filter", tag(url="https://content.example.com/events/{{${name} | url_param_escpe}}/count") + GUARD),
+        ("unknown_filter", tag(':headers {"X-Language": "{{${language} | dwoncase}}"}') + GUARD),
         ("abort_reason", "{% abort_message(no wallet) %}"),
         ("abort_reason", "{% abort_message('{{x}}') %}"),
         ("blocks", "{% if a %}"),
@@ -98,6 +103,8 @@ def test_a_mistake_is_found(code: str, source: str) -> None:
         "{% if a == 1 and b contains 'x (y)' %}{% elsif c %}{% else %}{% endif %}",
         "{% abort_message %}{% abort_message() %}{% abort_message('a reason') %}",
         "{% raw %}{{{ ( && {% endraw %}",
+        "{{ a | default: 'x | y' | date: '%s' | hmac_sha256_hex: 'k' | capitalize }}{% assign b = c|split:',' %}",
+        tag(url="https://content.example.com/segments/s/size?a=b|c&d={{${name} | url_param_escape}}") + GUARD,
         tag(":cache_max_age 900 :no_cache") + GUARD,
         tag(':headers {"X-Language": "{{${language}}}"}') + GUARD,
         tag(url="https://content.example.com/wallet?on_error=retry")[:-2]
@@ -113,6 +120,39 @@ def test_a_finding_names_its_line() -> None:
     (finding,) = lint("one\ntwo {{ a | handleize }}\n")
 
     assert (finding.line, finding.level) == (2, "error")
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("capitlize", "Did you mean capitalize?"),
+        ("number_with_delimeter", "Did you mean number_with_delimiter?"),
+        ("to_json", "Did you mean as_json_string?"),
+        ("handleize", "Braze's filters are listed on its page on filters."),
+    ],
+)
+def test_a_filter_that_there_is_not_is_named_with_the_nearest_there_is(written: str, hint: str) -> None:
+    (finding,) = lint("one {{ a\n| " + written + ": 'x' }}")
+
+    assert (finding.line, finding.level, finding.message, finding.hint) == (
+        2,
+        "error",
+        f"Braze has no filter {written}",
+        hint,
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("md5", "sha1", "sha2", "base64_encode", "hmac_sha1", "hmac_sha1_hex", "hmac_sha1_base64", "hmac_sha256"),
+        *("hmac_sha256_hex", "hmac_sha256_base64", "hmac_sha512", "url_escape", "url_param_escape", "url_encode"),
+        *("json_escape", "json_parse", "as_json_string", "property_accessor", "number_with_delimiter", "time_zone"),
+        *("date", "money", "default", "append", "capitalize", "where", "truncatewords", "sort_natural", "at_least"),
+    ],
+)
+def test_a_filter_that_there_is_is_let_be(name: str) -> None:
+    assert codes(f"{{{{ a | {name}: 'x' }}}}") == set()
 
 
 @pytest.mark.parametrize(("text", "status"), [("{{{x}}}", 1), ("{{x}}", 0), (None, 2)])
