@@ -87,8 +87,8 @@ def wanted_of(environment: Mapping[str, str]) -> Wanted:
     if environment.get("COUNTER", "").strip() and not said_no(environment, "COUNTER"):
         raise CannotRun(
             f"COUNTER={environment['COUNTER'].strip()} is not for schedules: each run would count everybody in the "
-            "segment once more. Leave it out, and the tags live for TTL; for a count that is meant once, make an import "
-            "from a file: make import FILE=members.csv TAG=visits COUNTER=yes"
+            "segment once more. Leave it out, and the tags live for TTL; to count once, import a file: "
+            "make import FILE=members.csv TAG=visits COUNTER=yes"
         )
     member_kind = environment.get("ID", "") or "user_id"
     if member_kind not in ("user_id", "external_id"):
