@@ -1,4 +1,4 @@
-"""The failure file: every row that did not become tags, as a CSV that can be corrected and imported again.
+"""The failure file: every row that came to nothing, as a CSV that can be corrected and imported again.
 
 The columns of a row come first, as they were read, then what became of it; an import ignores the latter.
 """
