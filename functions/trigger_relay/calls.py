@@ -8,23 +8,28 @@ overtakes anything within one batch. Batches of other workers are delivered at t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from clients.vocabulary import TargetKind
-from trigger_relay.triggers import MAX_RECIPIENTS, PROPERTIES_FIELD, Send
+from shared.queues import body_of
+from trigger_relay.courier import CallOf
+from trigger_relay.triggers import MAX_RECIPIENTS, PROPERTIES_FIELD, Send, again
 
 # Braze takes 4 MB; what a recipient needs beside address and properties is counted generously.
 MAX_BODY_BYTES = 4_000_000
 _AROUND_A_RECIPIENT_BYTES = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(CallOf[Send]):
     """Sends of one target, in the order they were accepted. A broadcast is alone."""
 
-    sends: Sequence[Send]
+    __slots__ = ()
+
+    @property
+    def sends(self) -> Sequence[Send]:
+        return self.items
 
     @property
     def kind(self) -> TargetKind:
@@ -35,11 +40,6 @@ class Call:
         return self.sends[0].target_id
 
     @property
-    def correlation_ids(self) -> list[str]:
-        """Of the requests that its sends came with, each once."""
-        return list(dict.fromkeys(send.correlation_id for send in self.sends))
-
-    @property
     def is_broadcast(self) -> bool:
         return self.sends[0].address is None
 
@@ -47,9 +47,17 @@ class Call:
     def is_full(self) -> bool:
         return len(self.sends) == MAX_RECIPIENTS
 
-    def halves(self) -> tuple[Call, Call]:
-        middle = len(self.sends) // 2
-        return Call(self.sends[:middle]), Call(self.sends[middle:])
+    @property
+    def named(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "target_id": self.target_id,
+            "trigger_ids": self.ids,
+            "correlation_ids": self.correlation_ids,
+        }
+
+    def payload(self, send_id: str) -> str:
+        return body_of(again(self.item(send_id)))
 
     def body(self) -> bytes:
         """The request body Braze documents for this kind, as JSON."""

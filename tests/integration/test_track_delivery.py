@@ -25,8 +25,9 @@ from shared.ledger import Ledger
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context, Invoked, failures, sqs_event, sqs_record
 from tests.integration.support.faulty_aws import FaultyAws
+from trigger_relay.courier import LEASE_SECONDS
 from trigger_relay.track import Track
-from trigger_relay.track_calls import LEASE_SECONDS, body_of, planned
+from trigger_relay.track_calls import body_of, planned
 from trigger_relay.track_delivery import build
 
 TIME = "2026-11-22T12:30:00+00:00"
@@ -167,6 +168,17 @@ def test_what_braze_refuses_is_halved_until_the_culprit_is_alone(
     assert len(braze.tracked) == 5
     assert {entry(aws, number)["state"] for number in range(5)} == {"sent"}
     assert entry(aws, 9)["state"] == "failed"
+
+
+def test_words_about_a_campaign_are_about_a_track_like_any_others(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator
+) -> None:
+    braze.faults.add("POST *", Status(400, {"message": "campaign_id must be a string"}), times=1)
+
+    assert run(handle, text(track(1)), text(track(2))) == []
+
+    assert len(braze.tracked) == 2
+    assert entry(aws, 1) == entry(aws, 2) == {"state": "sent"}
 
 
 def test_a_call_refused_as_a_whole_is_halved(aws: Aws, handle: Invoked, braze: BrazeSimulator) -> None:
