@@ -39,9 +39,9 @@ class Told(msgspec.Struct, frozen=True):
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
-    queue = Queue(aws.sqs(), settings.text("IMPORT_QUEUE_URL"))
+    queue = Queue(aws.sqs_for_requests(), settings.text("IMPORT_QUEUE_URL"))
     retention_days = settings.whole_number("IMPORT_RETENTION_DAYS")
-    jobs = Jobs(aws.dynamodb(), settings.text("IMPORTS_TABLE"), retention_days, clock)
+    jobs = Jobs(aws.dynamodb_for_requests(), settings.text("IMPORTS_TABLE"), retention_days, clock)
 
     def called_back(request: Request) -> Answer:
         import_id, digest = request.path["import_id"], digest_of(request.path["token"])

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.errors import StoreUnavailable
+from shared.light_aws import Patience
 from shared.light_dynamodb import LightDynamoDB
+from shared.light_s3 import LightS3Signer
 from shared.light_secretsmanager import LightSecretsManager
+from shared.light_sqs import LightSQS
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -26,7 +30,11 @@ if TYPE_CHECKING:
 # seconds and a pause: a request that needs two stores still tells its caller to come back (503) within its ten seconds.
 _CONFIG = Config(connect_timeout=0.5, read_timeout=1, retries={"mode": "standard", "total_max_attempts": 2})
 
+# The same for clients that are not boto3's.
+_PATIENCE = Patience(connect_seconds=0.5, read_seconds=1, tries=2)
+
 # A read goes on without its table sooner than it would be late: one try, and no longer than a slow answer takes.
+_READING = Patience(connect_seconds=0.25, read_seconds=0.5, tries=1)
 _READ_CONFIG = _CONFIG.merge(
     Config(connect_timeout=0.25, read_timeout=0.5, retries={"mode": "standard", "total_max_attempts": 1})
 )
@@ -43,10 +51,6 @@ _STREAMING_CONFIG = _CONFIG.merge(Config(read_timeout=60))
 
 # A request writes a few megabytes at most. Two tries of three seconds leave it time to say within ten that it failed.
 _SHORT_OBJECT_CONFIG = _CONFIG.merge(Config(read_timeout=3))
-
-# By default an address would name S3 as a whole, which sends callers of a new bucket on to its region, and carry a
-# signature that newer regions do not take.
-_SIGNING_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "virtual"}))
 
 
 def secretsmanager() -> SecretsManagerClient:
@@ -68,8 +72,18 @@ def sqs() -> SQSClient:
     return boto3.client("sqs", config=_CONFIG)
 
 
+def sqs_for_requests() -> SQSClient:
+    """For whoever has somebody waiting, and sends messages."""
+    return cast("SQSClient", LightSQS(_session(), _url_of("SQS"), _PATIENCE))
+
+
 def dynamodb() -> DynamoDBClient:
     return boto3.client("dynamodb", config=_WIDE_CONFIG)
+
+
+def dynamodb_for_requests() -> DynamoDBClient:
+    """For whoever has somebody waiting, and no transactions to make."""
+    return _light_dynamodb(_PATIENCE, _CONFIG)
 
 
 def dynamodb_for_transactions() -> DynamoDBClient:
@@ -77,7 +91,12 @@ def dynamodb_for_transactions() -> DynamoDBClient:
 
 
 def dynamodb_for_reads() -> DynamoDBClient:
-    light = LightDynamoDB(_session(), _url_of("DYNAMODB"), lambda: boto3.client("dynamodb", config=_READ_CONFIG))
+    return _light_dynamodb(_READING, _READ_CONFIG)
+
+
+def _light_dynamodb(patience: Patience, config: Config) -> DynamoDBClient:
+    url = _url_of("DYNAMODB")
+    light = LightDynamoDB(_session(), url, lambda: boto3.client("dynamodb", config=config), patience)
     return cast("DynamoDBClient", light)
 
 
@@ -96,17 +115,27 @@ def s3() -> S3Client:
 
 
 def s3_for_requests() -> S3Client:
-    """For whoever has somebody waiting."""
-    return boto3.client("s3", config=_SHORT_OBJECT_CONFIG)
+    """For whoever has somebody waiting. Made at its first use: few requests have one, and each waits for a start."""
+    return cast("S3Client", _AtFirstUse(lambda: boto3.client("s3", config=_SHORT_OBJECT_CONFIG)))
 
 
 def s3_signer() -> S3Client:
     """For addresses that are given away. It makes them and calls nobody."""
-    return boto3.client("s3", config=_SIGNING_CONFIG)
+    return cast("S3Client", LightS3Signer(_session(), _url_of("S3")))
 
 
 def events() -> EventBridgeClient:
     return boto3.client("events", config=_CONFIG)
+
+
+class _AtFirstUse:
+    """Stands in for a client until it is called."""
+
+    def __init__(self, open_client: Callable[[], Any]) -> None:
+        self._open_client = cache(open_client)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._open_client(), name)
 
 
 @contextmanager

@@ -9,8 +9,10 @@ the operation.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 from weakref import finalize
@@ -30,7 +32,16 @@ if TYPE_CHECKING:
 _PAUSE_SECONDS = 0.1
 
 # What says nothing of the request, so that the same one may be answered a moment later; any status from 500 as well.
-_PASSING = {"ThrottlingException", "Throttling", "RequestLimitExceeded"}
+_PASSING = {
+    "ThrottlingException",
+    "Throttling",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "ProvisionedThroughputExceededException",
+}
+
+# Where a service that once spoke another protocol says which error it was in that.
+_FORMER_CODE = "x-amzn-query-error"
 
 
 class Patience(NamedTuple):
@@ -44,16 +55,29 @@ class Patience(NamedTuple):
 class LightService:
     """One service, such as `dynamodb`, whose operations are called `target.Operation` in JSON of a `version`.
 
-    `url` is another address than AWS's own; empty for AWS's. Calls raise `ClientError` for what AWS refuses, with the
-    answer in its `response`, and `EndpointConnectionError` when there is no answer that can be read.
+    `url` is another address than AWS's own; empty for AWS's. `headers` go with every call. Calls raise `ClientError`
+    for what AWS refuses, with the answer in its `response`, and `EndpointConnectionError` when there is no answer that
+    can be read.
     """
 
-    def __init__(self, session: Session, service: str, target: str, version: str, url: str, patience: Patience) -> None:
-        self._service, self._target, self._version, self._tries = service, target, version, patience.tries
+    def __init__(
+        self,
+        session: Session,
+        service: str,
+        target: str,
+        version: str,
+        url: str,
+        patience: Patience,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._service, self._target, self._tries = service, target, patience.tries
         self._region = session.region_name
-        suffix = "amazonaws.com.cn" if self._region.startswith("cn-") else "amazonaws.com"
-        self.url = url or f"https://{service}.{self._region}.{suffix}"
-        self._host = urlsplit(self.url).netloc
+        self.url = url or f"https://{service}.{domain_of(self._region)}"
+        self._headers = {
+            "Host": urlsplit(self.url).netloc,  # or botocore reads it out of the address, twice
+            "Content-Type": f"application/x-amz-json-{version}",
+            **headers,
+        }
         self._credentials: Any = session.get_credentials()
         self._connections = _Connections(self.url, patience)
 
@@ -72,27 +96,28 @@ class LightService:
 
     def _once(self, operation: str, request: dict[str, Any]) -> Any:
         body = msgspec.json.encode(request)
-        headers = {
-            "Host": self._host,  # or botocore reads it out of the address, twice
-            "X-Amz-Target": f"{self._target}.{operation}",
-            "Content-Type": f"application/x-amz-json-{self._version}",
-        }
+        headers = {"X-Amz-Target": f"{self._target}.{operation}", **self._headers}
         signed = _Request("POST", f"{self.url}/", headers, body)
         SigV4Auth(self._credentials, self._service, self._region).add_auth(signed)
         try:
-            status, content = self._connections.post(body, dict(signed.headers))
-            answer = msgspec.json.decode(content) if content else {}
+            status, content, former_code = self._connections.post(body, dict(signed.headers))
+            answer = msgspec.json.decode(content, type=dict[str, Any]) if content else {}
         except (OSError, HTTPException, ValueError) as error:
             raise EndpointConnectionError(endpoint_url=self.url) from error
         if status == 200:
             return answer
-        code = str(answer.get("__type", status)).rpartition("#")[2]
+        code = former_code or str(answer.get("__type", status)).rpartition("#")[2]
         details: Any = {
             **answer,
             "Error": {"Code": code, "Message": ""},
             "ResponseMetadata": {"HTTPStatusCode": status},
         }
         raise ClientError(details, operation)
+
+
+def domain_of(region: str) -> str:
+    """The end of the names of AWS's hosts in a region."""
+    return f"{region}.amazonaws.com.cn" if region.startswith("cn-") else f"{region}.amazonaws.com"
 
 
 class _Request(AWSRequest):
@@ -112,8 +137,8 @@ class _Connections:
         self._idle: list[HTTPConnection] = []
         finalize(self, _close, self._idle)
 
-    def post(self, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
-        """Status and body of the answer. Raises what sockets and `http.client` raise."""
+    def post(self, body: bytes, headers: dict[str, str]) -> tuple[int, bytes, str]:
+        """Status and body of the answer, and its error's former code. Raises what sockets and `http.client` raise."""
         connection = self._kept() or self._opened()
         try:
             connection.request("POST", "/", body, headers)
@@ -124,7 +149,7 @@ class _Connections:
             raise
         if not reply.will_close:
             self._idle.append(connection)
-        return reply.status, content
+        return reply.status, content, reply.getheader(_FORMER_CODE, "").partition(";")[0]
 
     def _kept(self) -> HTTPConnection | None:
         """One that the other end has not closed meanwhile."""

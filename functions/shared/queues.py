@@ -109,7 +109,7 @@ class Queue:
                     QueueUrl=self._url,
                     Entries=[{"Id": entry_id, "MessageBody": body} for entry_id, body in waiting.items()],
                 )
-            for entry in answer.get("Successful", []):
+            for entry in answer.get("Successful") or ():
                 waiting.pop(entry["Id"], None)
             if not waiting:
                 return

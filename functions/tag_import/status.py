@@ -48,7 +48,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
     link = links(aws.s3_signer(), settings.text("IMPORT_BUCKET"))
-    dynamodb, table = aws.dynamodb(), settings.text("IMPORTS_TABLE")
+    dynamodb, table = aws.dynamodb_for_requests(), settings.text("IMPORTS_TABLE")
     retention_days = settings.whole_number("IMPORT_RETENTION_DAYS")
     jobs = Jobs(dynamodb, table, retention_days, clock)
     verdicts = Verdicts(dynamodb, table, retention_days, clock)

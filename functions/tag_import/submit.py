@@ -82,9 +82,9 @@ class ExportFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
     signer, bucket = aws.s3_signer(), settings.text("IMPORT_BUCKET")
-    queue = Queue(aws.sqs(), settings.text("IMPORT_QUEUE_URL"))
+    queue = Queue(aws.sqs_for_requests(), settings.text("IMPORT_QUEUE_URL"))
     retention_days = settings.whole_number("IMPORT_RETENTION_DAYS")
-    jobs = Jobs(aws.dynamodb(), settings.text("IMPORTS_TABLE"), retention_days, clock)
+    jobs = Jobs(aws.dynamodb_for_requests(), settings.text("IMPORTS_TABLE"), retention_days, clock)
 
     def submit_file(request: Request) -> Answer:
         job = file_job(request.json(ImportFields), f"csv-{uuid.uuid4().hex[:24]}", bucket, clock())

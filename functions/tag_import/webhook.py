@@ -46,7 +46,7 @@ class ShortBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def build(settings: Settings) -> Handler:
-    queue = Queue(aws.sqs(), settings.text("TAG_QUEUE_URL"))
+    queue = Queue(aws.sqs_for_requests(), settings.text("TAG_QUEUE_URL"))
     hashes = MemberHashes(aws.secretsmanager(), settings.text("LOG_KEY_SECRET_ID"))
 
     def accept(parcels: list[Parcel]) -> Answer:

@@ -33,14 +33,15 @@ _EVENT_ID = re.compile(r"evt-[0-9a-f]{32}\Z")
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
-    ledger = Ledger(aws.dynamodb(), settings.text("LEDGER_TABLE"), clock)
+    ledger = Ledger(aws.dynamodb_for_requests(), settings.text("LEDGER_TABLE"), clock)
     reader = Reader(
         rules=fields.rules_of(settings.names("TRIGGER_FIELDS")),
         member_kind=settings.text("TRIGGER_CUSTOMER_IDENTIFIER"),
     )
     hashes = MemberHashes(aws.secretsmanager(), settings.text("LOG_KEY_SECRET_ID"))
     evictions = Evictions(aws.dynamodb_for_reads(), settings.text("CACHE_TABLE"))
-    tracker = Tracker(Rules.of(settings.names("TRACKED_EVENTS")), Queue(aws.sqs(), settings.text("TRACK_QUEUE_URL")))
+    queue = Queue(aws.sqs_for_requests(), settings.text("TRACK_QUEUE_URL"))
+    tracker = Tracker(Rules.of(settings.names("TRACKED_EVENTS")), queue)
 
     def accept(request: Request) -> Answer:
         payload = fields.parse(request.json_bytes())

@@ -24,9 +24,10 @@ from trigger_relay.triggers import names_of
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
-    queue = Queue(aws.sqs(), settings.text("TRIGGER_QUEUE_URL"))
-    urgent_queue = Queue(aws.sqs(), settings.text("URGENT_TRIGGER_QUEUE_URL"))
-    ledger = Ledger(aws.dynamodb(), settings.text("LEDGER_TABLE"), clock)
+    sqs = aws.sqs_for_requests()
+    queue = Queue(sqs, settings.text("TRIGGER_QUEUE_URL"))
+    urgent_queue = Queue(sqs, settings.text("URGENT_TRIGGER_QUEUE_URL"))
+    ledger = Ledger(aws.dynamodb_for_requests(), settings.text("LEDGER_TABLE"), clock)
     reader = Reader(
         broadcast_allowed=frozenset(settings.names("BROADCAST_ALLOWED_IDS")),
         rules=fields.rules_of(settings.names("TRIGGER_FIELDS")),
@@ -35,7 +36,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
 
     hashes = MemberHashes(aws.secretsmanager(), settings.text("LOG_KEY_SECRET_ID"))
     evictions = Evictions(aws.dynamodb_for_reads(), settings.text("CACHE_TABLE"))
-    tracker = Tracker(Rules.of(settings.names("TRACKED_EVENTS")), Queue(aws.sqs(), settings.text("TRACK_QUEUE_URL")))
+    tracker = Tracker(Rules.of(settings.names("TRACKED_EVENTS")), Queue(sqs, settings.text("TRACK_QUEUE_URL")))
 
     def accept(request: Request) -> Answer:
         payload = fields.parse(request.json_bytes())

@@ -67,7 +67,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
     @cache
     def broadcasts() -> Broadcasts:
         """Made for the first broadcast: no other request pays for a client of DynamoDB's."""
-        return Broadcasts(aws.dynamodb(), settings.text("CACHE_TABLE"), clock)
+        return Broadcasts(aws.dynamodb_for_requests(), settings.text("CACHE_TABLE"), clock)
 
     def route_for(endpoint: Endpoint) -> Route:
         if endpoint.group not in switched_on:

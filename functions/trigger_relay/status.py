@@ -18,7 +18,7 @@ _TRIGGER_ID = re.compile(r"trg-[0-9a-f]{32}\Z")
 
 
 def build(settings: Settings) -> Handler:
-    ledger = Ledger(aws.dynamodb(), settings.text("LEDGER_TABLE"))
+    ledger = Ledger(aws.dynamodb_for_requests(), settings.text("LEDGER_TABLE"))
 
     def status(request: Request) -> Answer:
         trigger_id = request.path["trigger_id"]

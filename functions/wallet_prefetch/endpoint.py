@@ -33,8 +33,8 @@ from wallet_prefetch.submit import PrefetchFields, lines_of, list_job, prefetch_
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
     s3, bucket = aws.s3_for_requests(), settings.text("IMPORT_BUCKET")
     link = links(aws.s3_signer(), bucket)
-    queue = Queue(aws.sqs(), settings.text("IMPORT_QUEUE_URL"))
-    dynamodb, table = aws.dynamodb(), settings.text("IMPORTS_TABLE")
+    queue = Queue(aws.sqs_for_requests(), settings.text("IMPORT_QUEUE_URL"))
+    dynamodb, table = aws.dynamodb_for_requests(), settings.text("IMPORTS_TABLE")
     retention_days = settings.whole_number("IMPORT_RETENTION_DAYS")
     jobs = Jobs(dynamodb, table, retention_days, clock)
     verdicts = Verdicts(dynamodb, table, retention_days, clock)

@@ -15,17 +15,26 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from shared import aws as clients
 from shared.aws import store
 from shared.errors import StoreUnavailable
+from shared.light_aws import Patience
 from shared.light_dynamodb import LightDynamoDB
 from tests.integration.support.aws import Aws
-from tests.integration.support.faulty_aws import FaultyAws
+from tests.integration.support.faulty_aws import DROPPED, Answer, FaultyAws
 from tests.integration.support.sockets import answer, closed_port, read_request, reset, self_signed, serving
 
 KEY = {"id": {"S": "k"}}
 
+BUSY: Answer = (400, {}, b'{"__type":"com.amazon.coral.availability#ThrottlingException"}')
+BUSY_TABLE: Answer = (400, {}, b'{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}')
+BROKEN: Answer = (500, {}, b'{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError"}')
+NONSENSE: Answer = (200, {}, b"<html>")
+NO_OBJECT: Answer = (200, {}, b"[]")
+NAMES = ["throttled", "table throttled", "broken", "nonsense", "no object", "dropped"]
+PATIENCE = Patience(connect_seconds=0.5, read_seconds=5, tries=1)
+
 
 @pytest.fixture
 def light(aws: Aws) -> Any:
-    return LightDynamoDB(boto3.Session(), aws.url, lambda: aws.dynamodb)
+    return LightDynamoDB(boto3.Session(), aws.url, lambda: aws.dynamodb, PATIENCE)
 
 
 def test_items_come_back_as_they_were_put_bytes_as_well(aws: Aws, light: Any) -> None:
@@ -38,7 +47,65 @@ def test_items_come_back_as_they_were_put_bytes_as_well(aws: Aws, light: Any) ->
     assert found["Item"] == aws.dynamodb.get_item(TableName=table, Key=KEY)["Item"]
     assert light.describe_table(TableName=table)["Table"]["TableName"] == table  # boto3's
     assert "Item" not in light.get_item(TableName=table, Key={"id": {"S": "other"}})
-    assert len(light.batch_get_item(RequestItems={table: {"Keys": [KEY]}})["Responses"][table]) == 1
+
+
+def test_bytes_are_bytes_however_deep_and_read_by_whatever_call(aws: Aws, light: Any) -> None:
+    table = aws.table("cache")
+    item = {
+        **KEY,
+        "plain": {"B": b"\x00\xff"},
+        "list": {"L": [{"B": b"in a list"}, {"S": "B"}, {"N": "7"}]},
+        "map": {"M": {"B": {"B": b"in a map"}, "deeper": {"M": {"all": {"BS": [b"of a set"]}}}}},
+        "none": {"NULL": True},
+    }
+    light.put_item(TableName=table, Item=item)
+    wanted = {table: {"Keys": [KEY]}}
+
+    assert aws.dynamodb.get_item(TableName=table, Key=KEY)["Item"] == item
+    assert light.get_item(TableName=table, Key=KEY)["Item"] == item
+    assert light.batch_get_item(RequestItems=wanted)["Responses"] == {table: [item]}
+    with pytest.raises(light.exceptions.ConditionalCheckFailedException) as raised:
+        light.delete_item(
+            TableName=table,
+            Key=KEY,
+            ConditionExpression="attribute_not_exists(plain)",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+    assert raised.value.response["Item"] == item
+    assert light.delete_item(TableName=table, Key=KEY, ReturnValues="ALL_OLD")["Attributes"] == item
+    assert light.batch_get_item(RequestItems=wanted)["Responses"] == {table: []}
+
+
+@pytest.mark.parametrize("reply", [BUSY, BUSY_TABLE, BROKEN, NONSENSE, NO_OBJECT, DROPPED], ids=NAMES)
+def test_what_a_request_writes_is_tried_once_more_and_then_given_up(
+    aws: Aws, faulty_aws: FaultyAws, reply: Answer
+) -> None:
+    requests, replies = clients.dynamodb_for_requests(), [reply]
+    faulty_aws.answer("PutItem", lambda _: replies.pop() if replies else None)
+
+    requests.put_item(TableName=aws.table("cache"), Item=KEY)
+    assert faulty_aws.calls == ["PutItem"] * 2
+
+    faulty_aws.answer("PutItem", lambda _: reply)
+    with pytest.raises(StoreUnavailable), store("cache"):
+        requests.put_item(TableName=aws.table("cache"), Item=KEY)
+    assert faulty_aws.calls == ["PutItem"] * 4
+
+
+def test_what_is_refused_is_not_tried_again(aws: Aws, faulty_aws: FaultyAws) -> None:
+    faulty_aws.refuse("PutItem")
+    with pytest.raises(StoreUnavailable, match="AccessDeniedException"), store("cache"):
+        clients.dynamodb_for_requests().put_item(TableName=aws.table("cache"), Item=KEY)
+    assert faulty_aws.calls == ["PutItem"]
+
+
+def test_calls_that_are_boto3s_raise_its_errors_where_ours_are_looked_for(aws: Aws, light: Any) -> None:
+    table = aws.table("cache")
+    light.put_item(TableName=table, Item=KEY)
+    put = {"TableName": table, "Item": KEY, "ConditionExpression": "attribute_not_exists(id)"}
+
+    with pytest.raises(light.exceptions.TransactionCanceledException):
+        light.transact_write_items(TransactItems=[{"Put": put}])
 
 
 def test_a_condition_that_fails_is_boto3s_error_with_what_there_was(aws: Aws, light: Any) -> None:
@@ -69,7 +136,9 @@ def test_the_address_is_awss_own_unless_another_is_given(
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     session = boto3.Session(region_name=region)
 
-    assert LightDynamoDB(session, "", lambda: aws.dynamodb).url == url == session.client("dynamodb").meta.endpoint_url
+    light = LightDynamoDB(session, "", lambda: aws.dynamodb, PATIENCE)
+
+    assert light.url == url == session.client("dynamodb").meta.endpoint_url
 
 
 def test_a_refusal_is_boto3s_error_with_awss_code(light: Any) -> None:
@@ -110,7 +179,7 @@ def test_a_connection_is_kept_for_the_next_call_and_replaced_once_the_other_end_
         closed.set()
 
     with serving(two_calls_a_connection) as url:
-        light = LightDynamoDB(boto3.Session(), url, lambda: aws.dynamodb)
+        light = LightDynamoDB(boto3.Session(), url, lambda: aws.dynamodb, PATIENCE)
         for _ in range(2):
             light.get_item(TableName="cache", Key=KEY)
         assert closed.wait(5)
@@ -140,7 +209,7 @@ def test_a_connection_that_breaks_is_an_error_of_botocore_and_not_used_again(
         script(connection)
 
     with serving(broken) as url:
-        light = LightDynamoDB(boto3.Session(), url, lambda: aws.dynamodb)
+        light = LightDynamoDB(boto3.Session(), url, lambda: aws.dynamodb, PATIENCE)
         for _ in range(2):
             with pytest.raises(EndpointConnectionError):
                 light.get_item(TableName="cache", Key=KEY)
@@ -151,7 +220,7 @@ def test_a_connection_that_breaks_is_an_error_of_botocore_and_not_used_again(
 def test_a_certificate_nobody_vouches_for_is_not_accepted(aws: Aws, tmp_path: Path) -> None:
     asked: list[bytes] = []
     with serving(lambda connection: asked.append(read_request(connection)), self_signed(tmp_path)) as url:
-        light = LightDynamoDB(boto3.Session(), url, lambda: aws.dynamodb)
+        light = LightDynamoDB(boto3.Session(), url, lambda: aws.dynamodb, PATIENCE)
         with pytest.raises(EndpointConnectionError):
             light.get_item(TableName="cache", Key=KEY)
 
