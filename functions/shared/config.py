@@ -16,7 +16,7 @@ class Settings:
     def text(self, name: str) -> str:
         value = self._environment.get(name, "").strip()
         if not value:
-            raise ConfigurationError(f"the environment variable {name} is not set; template.yaml sets it")
+            raise ConfigurationError(f"the environment variable {name} is not set or blank; template.yaml sets it")
         return value
 
     def whole_number(self, name: str) -> int:

@@ -19,6 +19,12 @@ _Prioritization = Literal["identified", "unidentified", "most_recently_updated",
 
 _Prioritizations = Annotated[list[_Prioritization], Meta(max_length=4)]
 
+# What names somebody, best first.
+_NAMES = (
+    *(*fields.MEMBER_NAMES, *fields.ALIAS_NAMES, *fields.ALIAS_NAME_NAMES),
+    *(*fields.BRAZE_ID_NAMES, *fields.EMAIL_NAMES),
+)
+
 MEMBER_KIND = re.compile(r"external_id|braze_id|alias(:(?P<label>[^\x00-\x1f\x7f]{1,255}))?")
 
 _Text = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,255}\Z")]
@@ -32,6 +38,16 @@ class _Alias(msgspec.Struct):
 
     alias_name: _Text
     alias_label: _Text
+
+
+class _Labelled(msgspec.Struct):
+    label: Annotated[
+        str,
+        Meta(
+            pattern=r"^[^\x00-\x1f\x7f]{1,255}\Z",
+            description="Give the alias's label here, or in the parameter TriggerCustomerIdentifier: alias:LABEL.",
+        ),
+    ]
 
 
 class _External(msgspec.Struct):
@@ -72,6 +88,19 @@ def address_of(sent: fields.Payload, member_kind: str) -> dict[str, Any] | None:
     return None
 
 
+def nobody(sent: fields.Payload) -> InvalidInput | None:
+    """What to say when `address_of` found nobody since what names somebody is blank; None when nothing does."""
+    blank = next((sent.blank[name] for name in _NAMES if name in sent.blank), None)
+    if blank is None:
+        return None
+    return InvalidInput(
+        "this names the member, and is blank or a placeholder that nobody filled in",
+        code="no_recipients",
+        field=blank,
+        hint="See what the template puts here; a member without this identifier needs another, or an email address.",
+    )
+
+
 def _prioritization(given: fields.Taken) -> list[str]:
     if given.value is None:
         return _EMAIL_PRIORITIZATION
@@ -104,7 +133,7 @@ def _member(member: fields.Taken, label: fields.Taken, member_kind: str) -> dict
 def _alias(name: fields.Taken, label: Any) -> dict[str, Any]:
     return {
         "alias_name": checked({"member": name}, _External).member,
-        "alias_label": checked({"member": fields.Taken(fields.ALIAS_LABEL_NAMES[0], label)}, _External).member,
+        "alias_label": checked({"label": fields.Taken(fields.ALIAS_LABEL_NAMES[0], label)}, _Labelled).label,
     }
 
 

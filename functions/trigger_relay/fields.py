@@ -185,7 +185,10 @@ def _json_in(value: Any) -> Any:
 
 
 class Payload:
-    """One payload or recipient, from which fields are taken. What is left at the end are its properties."""
+    """One payload or recipient, from which fields are taken. What is left at the end are its properties.
+
+    `blank` are those that were taken though nobody had filled them in: their name in the table, and as it was sent.
+    """
 
     def __init__(self, fields: dict[str, Any], rules: Sequence[Rule] = ()) -> None:
         self._fields = fields
@@ -194,6 +197,7 @@ class Payload:
             if rule.target not in fields and not is_blank(value := self._at(rule.source)):
                 self._remove(rule.source)
                 fields[rule.target] = value
+        self.blank: dict[str, str] = {}
         self._places: dict[str, list[Path]] = {}
         for path in _paths(fields):
             for name in _names_of(path):
@@ -207,6 +211,7 @@ class Payload:
                 self._remove(path)
                 if not is_blank(value):
                     return Taken(".".join(path), value)
+                self.blank.setdefault(name, ".".join(path))
         return Taken(names[0], None)
 
     def find_first(self, names: Sequence[str]) -> Any:

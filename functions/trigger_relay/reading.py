@@ -14,7 +14,7 @@ from clients.vocabulary import TargetKind
 from shared.errors import ConfigurationError, InvalidInput
 from shared.queues import body_of
 from trigger_relay import fields
-from trigger_relay.addresses import MEMBER_KIND, address_of, checked
+from trigger_relay.addresses import MEMBER_KIND, address_of, checked, nobody
 from trigger_relay.triggers import Recipient, Trigger, check_broadcast, check_properties
 
 # A thousand recipients fit a body of 1 MiB with a kilobyte of properties each; a campaign for more is a broadcast.
@@ -47,8 +47,12 @@ class Reader:
 
     def __post_init__(self) -> None:
         kind = MEMBER_KIND.fullmatch(self.member_kind)
-        if kind is None or self.member_kind == "alias":
-            raise ConfigurationError("TRIGGER_CUSTOMER_IDENTIFIER must be external_id, braze_id or alias:LABEL")
+        if kind is None or (self.member_kind.startswith("alias") and not (kind["label"] or "").strip()):
+            is_blank = "" if self.member_kind.strip() else ", and is blank"
+            raise ConfigurationError(
+                f"TRIGGER_CUSTOMER_IDENTIFIER must be external_id, braze_id or alias:LABEL{is_blank}: "
+                "give the parameter TriggerCustomerIdentifier one of them, and deploy"
+            )
 
     def read(self, payload: dict[str, Any], identity: str = "", caller: str = "") -> Reading:
         """Makes sense of a payload.
@@ -70,6 +74,8 @@ class Reader:
             # Whose event it was is left aside: the same broadcast must not go out once for every member.
             recipients = []
             content = msgspec.json.encode([kind, target_id, properties], order="deterministic")
+        if not broadcast and not recipients and (blank := nobody(sent)):
+            raise blank
         check_broadcast(kind, target_id, recipients, broadcast, self.broadcast_allowed)
         known_by = content
         if identity or event_id is not None:
@@ -91,7 +97,7 @@ class Reader:
         event_id = sent.find_first(fields.EVENT_NAMES)
         recipients, properties = self._members(sent, "campaign")
         if not recipients:
-            raise InvalidInput(
+            raise nobody(sent) or InvalidInput(
                 "the event concerns nobody",
                 code="no_recipients",
                 field=fields.MEMBER_NAMES[0],
@@ -144,6 +150,8 @@ class Reader:
         try:
             sent = fields.Payload(fields.unwrapped(item), self.rules)
             address = address_of(sent, self._member_kind(sent.take_first(fields.MEMBER_KIND_NAMES)) or member_kind)
+            if address is None and (blank := nobody(sent)):
+                raise blank
         except InvalidInput as error:
             error.field = f"{at}.{error.field}"
             raise

@@ -10,7 +10,7 @@ from shared.errors import ConfigurationError
 
 @pytest.mark.parametrize("environment", [{}, {"TAG_QUEUE_URL": ""}, {"TAG_QUEUE_URL": "  "}])
 def test_a_setting_that_is_unset_or_blank_is_named_in_the_error(environment: dict[str, str]) -> None:
-    with pytest.raises(ConfigurationError, match="TAG_QUEUE_URL is not set"):
+    with pytest.raises(ConfigurationError, match="TAG_QUEUE_URL is not set or blank"):
         Settings(environment).text("TAG_QUEUE_URL")
 
 

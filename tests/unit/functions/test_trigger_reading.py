@@ -135,6 +135,57 @@ def test_a_payload_that_does_not_say_what_to_send_to_whom_is_refused(
     assert error.value.hint
 
 
+@pytest.mark.parametrize("blank", ["", "  ", None, "{{user.id}}", "\u00a0"])
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"customer_identifier": "BLANK"}, "customer_identifier"),
+        ({"customer_identifier": ..., "customer": {"identifier": "BLANK"}}, "customer.identifier"),
+        ({"customer_identifier": "BLANK", "customer_identifier_type": "alias"}, "customer_identifier"),
+        ({"customer_identifier": ..., "email_address": "BLANK", "braze_id": "BLANK"}, "braze_id"),
+        ({"recipients": ["member-1", {"external_id": "BLANK"}]}, "recipients[1].external_id"),
+        ({"recipients": [{"email": "BLANK"}]}, "recipients[0].email"),
+    ],
+)
+def test_a_blank_identifier_is_named_with_what_is_wrong_and_what_to_do(
+    fields: dict[str, Any], field: str, blank: Any
+) -> None:
+    filled = {name: _filled(value, blank) for name, value in fields.items()}
+    with pytest.raises(InvalidInput) as error:
+        trigger(**filled)
+    assert (error.value.code, error.value.field) == ("no_recipients", field)
+    assert error.value.message == "this names the member, and is blank or a placeholder that nobody filled in"
+    assert error.value.hint.startswith("See what the template puts here")
+
+
+def _filled(value: Any, blank: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _filled(each, blank) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each, blank) for each in value]
+    return blank if value == "BLANK" else value
+
+
+def test_a_blank_identifier_of_an_event_that_triggers_nothing_is_named_likewise() -> None:
+    with pytest.raises(InvalidInput) as error:
+        Reader().read_event({"event_name": "points_awarded", "customer": {"identifier": " "}})
+    assert (error.value.code, error.value.field) == ("no_recipients", "customer.identifier")
+
+
+def test_a_blank_identifier_beside_one_that_is_filled_in_is_no_mistake() -> None:
+    assert addresses(trigger(customer_identifier="", braze_id="b")) == [{"braze_id": "b"}]
+
+
+@pytest.mark.parametrize("label", [..., "", " "])
+def test_an_alias_without_its_label_says_where_to_give_it(label: Any) -> None:
+    with pytest.raises(InvalidInput) as error:
+        trigger(customer_identifier_type="alias", alias_label=label)
+    assert error.value.field == "alias_label"
+    assert error.value.hint == (
+        "Give the alias's label here, or in the parameter TriggerCustomerIdentifier: alias:LABEL."
+    )
+
+
 @pytest.mark.parametrize("flag", [True, "true", "True ", 1, "1"])
 def test_a_broadcast_goes_to_an_allowed_id_only(flag: Any) -> None:
     found = trigger(broadcast_flag=flag)
@@ -282,10 +333,12 @@ def test_what_a_customer_identifier_is_can_be_set_for_the_deployment(member_kind
     assert addresses(external) == [{"external_user_id": "member-1"}]
 
 
-@pytest.mark.parametrize("member_kind", ["", "alias", "phone", "alias:"])
+@pytest.mark.parametrize("member_kind", ["", "  ", "alias", "phone", "alias:", "alias: "])
 def test_a_deployment_cannot_name_an_identifier_braze_does_not_have(member_kind: str) -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match="TRIGGER_CUSTOMER_IDENTIFIER must be external_id") as error:
         Reader(member_kind=member_kind)
+    assert ("and is blank" in str(error.value)) is not bool(member_kind.strip())
+    assert "give the parameter TriggerCustomerIdentifier one of them, and deploy" in str(error.value)
 
 
 def test_many_recipients_lie_in_as_few_messages_as_sqs_takes_and_keep_their_numbers() -> None:
