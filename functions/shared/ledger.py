@@ -83,6 +83,8 @@ class Claims:
 class Ledger:
     """Items of one DynamoDB table: `id` (key), `state`, `entered_at`, `lease_until`, `expires_at` and the outcome.
 
+    What a request entered has its `correlation_id`, if that was given.
+
     Times are epoch seconds. Every method raises `StoreUnavailable` when DynamoDB cannot be asked. `payload_of`, where
     a method takes it, gives what is kept with an entry that ends as unknown, for an operator to send again.
     """
@@ -93,7 +95,7 @@ class Ledger:
         self._clock = clock
         self._updates = Updates(table, clock)
 
-    def enter(self, entry_id: str, parts: int = 1) -> Entry:
+    def enter(self, entry_id: str, parts: int = 1, correlation_id: str = "") -> Entry:
         """Makes the entry `queued` if it was unheard of or settled long ago; returns it as it then stands.
 
         Of several parts each has an entry of its own, `part_id`, and the whole has no outcome. What waits for an
@@ -105,30 +107,32 @@ class Ledger:
             ":queued": {"S": State.QUEUED.value},
             ":sending": {"S": State.SENDING.value},
         }
-        found = self._enter(entry_id, parts, now, _UNHEARD_OF_OR_LONG_SETTLED, values)
-        if found.is_new or found.parts == 1 or found.entered_at >= now - REPEAT_SECONDS or self._waits(entry_id, found):
-            return found
-        seen = {":seen": {"N": str(found.entered_at)}}
-        return self._enter(entry_id, parts, now, "attribute_not_exists(#state) OR entered_at = :seen", seen)
-
-    def _enter(self, entry_id: str, parts: int, now: int, condition: str, values: dict[str, Any]) -> Entry:
         item = {
             "id": {"S": entry_id},
             "state": {"S": State.QUEUED.value},
             "entered_at": {"N": str(now)},
             "expires_at": self._updates.expiry(),
+            **({"parts": {"N": str(parts)}} if parts > 1 else {}),
+            **({"correlation_id": {"S": correlation_id}} if correlation_id else {}),
         }
+        found = self._enter(item, _UNHEARD_OF_OR_LONG_SETTLED, values)
+        if found.is_new or found.parts == 1 or found.entered_at >= now - REPEAT_SECONDS or self._waits(entry_id, found):
+            return found
+        seen = {":seen": {"N": str(found.entered_at)}}
+        return self._enter(item, "attribute_not_exists(#state) OR entered_at = :seen", seen)
+
+    def _enter(self, item: dict[str, Any], condition: str, values: dict[str, Any]) -> Entry:
         with store("ledger"):
             try:
                 self._client.put_item(
                     TableName=self._table,
-                    Item=item | ({"parts": {"N": str(parts)}} if parts > 1 else {}),
+                    Item=item,
                     ConditionExpression=condition,
                     ExpressionAttributeNames={"#state": "state"},
                     ExpressionAttributeValues=values,
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
-                return Entry(Outcome(State.QUEUED), now, parts, is_new=True)
+                return entry_of(item)._replace(is_new=True)
             except self._client.exceptions.ConditionalCheckFailedException as error:
                 return entry_of(item_of(error))
 

@@ -29,12 +29,16 @@ PartNumber = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class Entry(NamedTuple):
-    """Where an entry stands, when it was entered (whole epoch seconds), and of how many parts it is."""
+    """Where an entry stands, when it was entered (whole epoch seconds), of how many parts it is, and by which request.
+
+    `correlation_id` is empty where nobody said so.
+    """
 
     outcome: Outcome
     entered_at: int
     parts: int
     is_new: bool = False
+    correlation_id: str = ""
 
 
 def part_id(entry_id: str, entered_at: int, number: int) -> str:
@@ -120,7 +124,10 @@ def item_of(error: Any) -> Mapping[str, Any]:
 
 def entry_of(item: Mapping[str, Any]) -> Entry:
     return Entry(
-        outcome_of(item), int(float(item.get("entered_at", {"N": "0"})["N"])), int(item.get("parts", {"N": "1"})["N"])
+        outcome_of(item),
+        int(float(item.get("entered_at", {"N": "0"})["N"])),
+        int(item.get("parts", {"N": "1"})["N"]),
+        correlation_id=item.get("correlation_id", {"S": ""})["S"],
     )
 
 

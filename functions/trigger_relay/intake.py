@@ -41,7 +41,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
     def accept(request: Request) -> Answer:
         payload = fields.parse(request.json_bytes())
         reading = reader.read(payload, request.idempotency_key, request.caller)
-        entry = ledger.enter(reading.trigger_id, reading.parts)
+        entry = ledger.enter(reading.trigger_id, reading.parts, correlation_id())
         state = State.QUEUED if entry.is_new else standing_of(reading.trigger_id, entry, ledger).state
         if state is State.QUEUED:
             # Also for a repeat: the first request may have died before this line. Delivery sends once.

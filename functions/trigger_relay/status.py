@@ -38,6 +38,7 @@ def build(settings: Settings) -> Handler:
                 "state": standing.state.value,
                 **_facts(standing.outcome),
                 "recipients": _recipients(standing),
+                "correlation_id": entry.correlation_id or None,
             },
         )
 

@@ -209,8 +209,31 @@ def test_the_status_of_a_trigger_says_what_became_of_it(
     blank = {"dispatch_id": None, "notice": None, "reason": None, "detail": None, "recipients": None}
     assert (answered.status, answered.body) == (
         200,
-        {"ok": True, "trigger_id": trigger_id, "state": state, **blank, **facts},
+        {"ok": True, "trigger_id": trigger_id, "state": state, "correlation_id": "request-1", **blank, **facts},
     )
+
+
+def test_a_trigger_keeps_the_correlation_id_of_the_request_that_made_it(
+    aws: Aws, handle: Invoked, deliver: Callable[[], None]
+) -> None:
+    made = post(handle, "POST /triggers", SENT, x_correlation_id="the-first-request")
+    repeated = post(handle, "POST /triggers", SENT, x_correlation_id="a-repeat-of-it")
+    trigger_id = made.body["trigger_id"]
+    assert (repeated.body["trigger_id"], repeated.body["repeated"]) == (trigger_id, True)
+    assert status(aws, trigger_id).body["correlation_id"] == "the-first-request"
+    deliver()
+
+    after = status(aws, trigger_id).body
+    assert (after["state"], after["correlation_id"]) == ("sent", "the-first-request")
+
+
+def test_a_trigger_of_before_correlation_ids_were_kept_is_shown_without_one(aws: Aws) -> None:
+    trigger_id = f"trg-{'0' * 32}"
+    Ledger(aws.dynamodb, aws.table("ledger")).enter(trigger_id)
+
+    assert "correlation_id" not in (aws.item("ledger", trigger_id) or {})
+    answered = status(aws, trigger_id)
+    assert (answered.status, answered.body["state"], answered.body["correlation_id"]) == (200, "queued", None)
 
 
 @pytest.mark.parametrize("trigger_id", ["trg-unknown", "tag#once-1", "", "../x"])
