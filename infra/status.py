@@ -4,6 +4,8 @@
     make status STACK=name     of a stack
     make status JSON=yes       for scripts
 
+Of the bundle on this machine it also says whether its two APIs answer, and whether they let its operator in.
+
 The exit code is 0 when all is well, 1 when something needs a person, 2 when AWS could not be asked. Nothing is changed.
 """
 
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
+import requests
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
@@ -29,7 +32,7 @@ from bulk.verdicts import Verdicts
 from infra.local.aws import physical_name
 from infra.redrive import FAILED_EVENTS, QUEUES
 from infra.schedules import listed, place_of
-from infra.stack import CannotRun, Stack, stack_of
+from infra.stack import CannotRun, Stack, local_bundle, stack_of
 from infra.triggers import Triggers, Unresolved
 from infra.wishes import said_yes
 from shared.breaker import VOTES, VOTING_SECONDS
@@ -51,6 +54,12 @@ SECRETS: Final = ("CallersSecret", "SessionmSecret", "BrazeSecret")
 _LONG_HOURS: Final = 36
 
 _MOST_SHOWN: Final = 10
+
+# What takes no credential, and what takes one and does nothing: nobody has an import of that name.
+_OPEN_ROUTE: Final = "/health"
+_OPERATORS_ROUTE: Final = "/tag-imports/none"
+_OPERATOR: Final = "operator"
+_TIMEOUTS: Final = (2, 12)  # seconds to connect and to answer; API Gateway gives up after ten
 
 Answer = TypeVar("Answer")
 
@@ -94,10 +103,24 @@ class ScheduleStatus:
 
 
 @dataclass(frozen=True)
+class ApiStatus:
+    """What an API of this machine answers at `path`, asked by `caller` (empty: without a credential).
+
+    `status` is None when it does not answer.
+    """
+
+    url: str
+    path: str
+    caller: str
+    status: int | None
+
+
+@dataclass(frozen=True)
 class Status:
     """`breakers` holds vendors that are being spared, `gates` those that asked to be left alone, in seconds from now.
 
-    `alarms` are those that ring, `needs` says in words what a person has to see to.
+    `alarms` are those that ring, `apis` what those of this machine answer, `needs` says in words what a person has to
+    see to.
     """
 
     place: str
@@ -112,11 +135,12 @@ class Status:
     secrets: list[SecretStatus]
     schedules: list[ScheduleStatus]
     alarms: list[str]
+    apis: list[ApiStatus] = field(default_factory=list)
     needs: list[str] = field(default_factory=list)
 
 
-def status_of(stack: Stack, now: float) -> Status:
-    """Raises `CannotRun` when AWS refuses."""
+def status_of(stack: Stack, now: float, running: Mapping[str, Any] | None = None) -> Status:
+    """Raises `CannotRun` when AWS refuses. `running` is what a bundle on this machine has written down of itself."""
     dynamodb, cache_table = stack.client("dynamodb"), stack.physical_id("CacheTable")
     unknown = list(_unknown(stack))
     events = sum(each.is_event for each in unknown)
@@ -141,6 +165,7 @@ def status_of(stack: Stack, now: float) -> Status:
         secrets=[_secret(stack, name, now) for name in SECRETS],
         schedules=list(_schedules(stack)),
         alarms=_alarms(stack),
+        apis=list(_apis(running or {})),
     )
     found.needs.extend(_needs(found, _secret_max_age_days(stack)))
     return found
@@ -164,8 +189,48 @@ def _needs(found: Status, secret_max_age_days: float) -> Iterator[str]:
             yield f"{secret.name} has no value: put one in"
         elif secret.age_days > secret_max_age_days:
             yield f"{secret.name} is {secret.age_days:.0f} days old: rotate it"
+    yield from filter(None, map(_need_of, found.apis))
     for alarm in found.alarms:
         yield f"alarm {alarm}: see docs/runbook.md"
+
+
+def _need_of(api: ApiStatus) -> str | None:
+    asked = f"{api.url} answers {api.status} to GET {api.path}"
+    if api.status is None:
+        return f"{api.url} does not answer: start the bundle anew with make run"
+    if not api.caller:
+        if api.status in (401, 403):
+            return (
+                f"{asked}, which takes no credential: something else listens there; start the bundle anew with make run"
+            )
+        return None if api.status == 200 else f"{asked}: see the log of health"
+    if api.status in (401, 403):
+        return (
+            f"{asked} by {api.caller}: its key is not the one in CallersSecret, or may not do that; give it one with "
+            f'make caller NAME={api.caller} ALLOWS="*", or start the bundle anew with make run'
+        )
+    return f"{asked} by {api.caller}: see the log of authorizer" if api.status >= 500 else None
+
+
+# --- what the APIs of this machine tell -------------------------------------------------------------------------------
+
+
+def _apis(running: Mapping[str, Any]) -> Iterator[ApiStatus]:
+    """Nothing for what is not written down. A credential goes to this machine alone, where it was made."""
+    for name in ("content_url", "intake_url"):
+        if name in running:
+            yield ApiStatus(running[name], _OPEN_ROUTE, "", _answered(running[name] + _OPEN_ROUTE, None))
+    key = running.get("callers", {}).get(_OPERATOR)
+    if key and "intake_url" in running:
+        status = _answered(running["intake_url"] + _OPERATORS_ROUTE, (_OPERATOR, key))
+        yield ApiStatus(running["intake_url"], _OPERATORS_ROUTE, _OPERATOR, status)
+
+
+def _answered(url: str, caller: tuple[str, str] | None) -> int | None:
+    try:
+        return requests.get(url, auth=caller, timeout=_TIMEOUTS, allow_redirects=False).status_code
+    except requests.RequestException:
+        return None
 
 
 # --- what AWS tells ---------------------------------------------------------------------------------------------------
@@ -290,6 +355,12 @@ def lines_of(found: Status) -> Iterator[str]:
     runs = [f"{each.name} {each.expression}{'' if each.enabled else ' (disabled)'}" for each in found.schedules]
     yield f"schedules: {'; '.join(runs) or 'none'}"
     yield f"alarms: {', '.join(found.alarms) or 'none'}"
+    if found.apis:
+        answers = [
+            f"{each.url}{each.path} {each.status or 'no answer'}{f' ({each.caller})' if each.caller else ''}"
+            for each in found.apis
+        ]
+        yield f"APIs: {', '.join(answers)}"
     yield ""
     yield "a person is needed:" if found.needs else "nobody is needed"
     for need in found.needs:
@@ -300,7 +371,8 @@ def run(environment: Mapping[str, str], console: Console, bundle_path: Path | No
     """Shows the status and returns the exit code."""
     try:
         stack = stack_of(environment, bundle_path) if bundle_path else stack_of(environment)
-        found = status_of(stack, time.time())
+        running = (local_bundle(bundle_path) if bundle_path else local_bundle()) if stack.endpoint_url else None
+        found = status_of(stack, time.time(), running)
     except CannotRun as error:
         console.print(str(error), markup=False, soft_wrap=True)
         return 2

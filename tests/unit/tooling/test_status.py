@@ -11,7 +11,20 @@ import pytest
 
 from infra.local.template import TEMPLATE_PATH, parse
 from infra.redrive import QUEUES
-from infra.status import BREAKERS, GATES, SECRETS, QueueStatus, ScheduleStatus, SecretStatus, Status, lines_of
+from infra.status import (
+    BREAKERS,
+    GATES,
+    SECRETS,
+    ApiStatus,
+    QueueStatus,
+    ScheduleStatus,
+    SecretStatus,
+    Status,
+    _apis,
+    _needs,
+    lines_of,
+)
+from tests.unit.tooling.scripted import Scripted, scripted
 
 FUNCTIONS = Path(TEMPLATE_PATH).parent / "functions"
 
@@ -99,3 +112,72 @@ def test_a_screen_without_worries_says_so() -> None:
 )
 def test_a_screen_shows_what_is_found(found: Status, line: str) -> None:
     assert line in list(lines_of(found))
+
+
+HEALTH, OPERATORS = "GET /health", "GET /tag-imports/none"
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    with scripted() as script:
+        yield script
+
+
+def told(server: Scripted, health: tuple[int, str] | None, operator: tuple[int, str] | None) -> list[str]:
+    """What a person has to see to when both APIs of this machine answer so."""
+    server.answers = {HEALTH: [health], OPERATORS: [operator]}
+    running = {"content_url": server.url, "intake_url": server.url, "callers": {"operator": "secret-key"}}
+    return list(_needs(replace(WELL, apis=list(_apis(running))), 365))
+
+
+def test_apis_that_answer_and_let_the_operator_in_need_nobody(server: Scripted) -> None:
+    assert told(server, (200, "ok"), (404, "no such import")) == []
+    assert server.routes() == [HEALTH, HEALTH, OPERATORS]
+    assert ["Authorization" in each.headers for each in server.received] == [False, False, True]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_open_route_that_wants_a_credential_is_told(server: Scripted, status: int) -> None:
+    needs = told(server, (status, "who are you?"), (404, "no such import"))
+
+    assert len(needs) == 2
+    assert needs[0] == (
+        f"{server.url} answers {status} to GET /health, which takes no credential: something else listens there; "
+        "start the bundle anew with make run"
+    )
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_operator_who_is_not_let_in_is_told_without_the_key(server: Scripted, status: int) -> None:
+    (need,) = told(server, (200, "ok"), (status, "not you"))
+
+    assert f"{server.url} answers {status} to GET /tag-imports/none by operator: its key is not the one" in need
+    assert 'make caller NAME=operator ALLOWS="*"' in need
+    assert "secret-key" not in need
+
+
+@pytest.mark.parametrize(
+    ("health", "operator", "words"),
+    [
+        (None, (404, ""), "does not answer: start the bundle anew with make run"),
+        ((503, ""), (404, ""), "answers 503 to GET /health: see the log of health"),
+        ((200, ""), (500, ""), "answers 500 to GET /tag-imports/none by operator: see the log of authorizer"),
+    ],
+)
+def test_an_api_that_fails_is_told(
+    server: Scripted, health: tuple[int, str] | None, operator: tuple[int, str], words: str
+) -> None:
+    needs = told(server, health, operator)
+
+    assert needs
+    assert all(words in need for need in needs)
+
+
+def test_a_bundle_that_wrote_down_no_address_is_not_asked() -> None:
+    assert list(_apis({"aws_url": "http://127.0.0.1:1"})) == []
+
+
+def test_the_screen_shows_what_the_apis_answer() -> None:
+    apis = [ApiStatus("http://127.0.0.1:1", "/health", "", 401), ApiStatus("http://h", "/x", "operator", None)]
+    line = "APIs: http://127.0.0.1:1/health 401, http://h/x no answer (operator)"
+    assert line in list(lines_of(replace(WELL, apis=apis)))
