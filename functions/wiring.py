@@ -20,14 +20,22 @@ if TYPE_CHECKING:
 
 def sessionm(settings: Settings, *, connections: int) -> Sessionm:
     """A client that keeps up to `connections` connections open to each of Core and Connect."""
-    from clients.sessionm import Sessionm, SessionmCredentials
+    from clients.sessionm import Sessionm, SessionmCredentials, meaning
 
     return Sessionm(
         core=Transport(
-            "SessionM Core", settings.text("SESSIONM_CORE_URL"), connections=connections, watcher=upstream_calls
+            "SessionM Core",
+            settings.text("SESSIONM_CORE_URL"),
+            connections=connections,
+            watcher=upstream_calls,
+            meaning=meaning,
         ),
         connect=Transport(
-            "SessionM Connect", settings.text("SESSIONM_CONNECT_URL"), connections=connections, watcher=upstream_calls
+            "SessionM Connect",
+            settings.text("SESSIONM_CONNECT_URL"),
+            connections=connections,
+            watcher=upstream_calls,
+            meaning=meaning,
         ),
         credentials=Secret(aws.secretsmanager(), settings.text("SESSIONM_SECRET_ID"), SessionmCredentials),
     )

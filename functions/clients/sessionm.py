@@ -34,6 +34,9 @@ _CODE = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
 _VENDOR_FAILED = frozenset({"internal_server_error", "not_available"})
 _CREDENTIAL_REFUSED = frozenset({"invalid_auth_token", "invalid_api_key", "access_denied"})
 
+# A refusal is a code and a sentence. A wallet, which may hold the word as well, is not read twice for it.
+_LONGEST_REFUSAL_BYTES = 4_096
+
 
 class SessionmCredentials(msgspec.Struct, frozen=True):
     """The SessionM secret. `connect_authorization` is the Basic string as handed out, with or without "Basic "."""
@@ -193,6 +196,16 @@ def error_code(body: dict[str, Any]) -> str:
     errors = body.get("errors")
     code = errors.get("code") if isinstance(errors, dict) else None
     return code.lower() if isinstance(code, str) and _CODE.match(code) else ""
+
+
+def meaning(reply: Reply) -> int:
+    """The status of an answer, but 401 where it is 200 and says inside that our credential is refused."""
+    if reply.status != 200 or len(reply.content) > _LONGEST_REFUSAL_BYTES or b'"error' not in reply.content:
+        return reply.status
+    try:
+        return 401 if error_code(reply.json("")) in _CREDENTIAL_REFUSED else 200
+    except UpstreamGarbled:
+        return 200
 
 
 def refusal(upstream: str, reply: Reply) -> UpstreamError:

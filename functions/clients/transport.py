@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
+from operator import attrgetter
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlencode, urlsplit
@@ -97,7 +98,7 @@ def path_of(*segments: str) -> str:
 class Watcher(Protocol):
     """Who looks on: says under which id a call is made, and is told of each call once it has ended.
 
-    `status` is None when there was no whole answer.
+    `status` is None when there was no whole answer, and else what the answer means (see `Transport`).
     """
 
     def correlation_id(self) -> str: ...
@@ -109,7 +110,8 @@ class Transport:
     """Requests to one vendor API; `upstream` names it in errors.
 
     Raises `UpstreamUnreachable` when nothing was sent, `UpstreamUnknown` when it was but no whole answer came in time,
-    and `UpstreamGarbled` when the answer exceeds `max_answer_bytes`. It follows no redirect, repeats nothing (the one
+    and `UpstreamGarbled` when the answer exceeds `max_answer_bytes`. `meaning` is the status an answer counts as, where
+    a vendor says inside what others say by the status. It follows no redirect, repeats nothing (the one
     retry policy is ours) and reads no proxy or netrc from the environment.
     """
 
@@ -123,6 +125,7 @@ class Transport:
         clock: Callable[[], float] = time.monotonic,
         open_pool: Callable[[str, int], HTTPConnectionPool] = pooled,
         watcher: Watcher | None = None,
+        meaning: Callable[[Reply], int] = attrgetter("status"),
     ) -> None:
         self.upstream = upstream
         self._base_url = base_url.rstrip("/")
@@ -131,6 +134,7 @@ class Transport:
         self._clock = clock
         self._open_pool = open_pool
         self._watcher = watcher
+        self._meaning = meaning
         self._pool: HTTPConnectionPool | None = None
         self._last_used = clock()
         self._lock = Lock()
@@ -158,7 +162,7 @@ class Transport:
         begun_at, status = time.perf_counter(), None
         try:
             reply = self._sent(method, path, body, query, headers, timeouts)
-            status = reply.status
+            status = self._meaning(reply)
             return reply
         finally:
             self._watcher.note(self.upstream, operation, (time.perf_counter() - begun_at) * 1000, status)

@@ -48,6 +48,7 @@ _UPSTREAM_METRICS = {
     "UpstreamCalls": "Count",
     "UpstreamFailures": "Count",
     "UpstreamThrottles": "Count",
+    "UpstreamDenials": "Count",
     "UpstreamDuration": "Milliseconds",
 }
 
@@ -142,11 +143,12 @@ def flush() -> None:
 class _Calls:
     """Calls of one operation since the last flush. Of very many some durations stand for all; the counts are exact."""
 
-    __slots__ = ("durations_ms", "failed", "throttled")
+    __slots__ = ("denied", "durations_ms", "failed", "throttled")
 
     def __init__(self) -> None:
         self.failed = 0
         self.throttled = 0
+        self.denied = 0
         self.durations_ms: list[float] = []
 
 
@@ -174,6 +176,7 @@ class UpstreamCalls:
                 len(calls.durations_ms),
                 calls.failed,
                 calls.throttled,
+                calls.denied,
                 [round(duration_ms, 1) for duration_ms in calls.durations_ms[::step]],
             )
             # Written by hand: Powertools takes five times as long, and a read has one such line.
@@ -204,6 +207,7 @@ class UpstreamCalls:
                 upstream, operation, duration_ms, status = self._ended.popleft()
                 calls = found.setdefault((upstream, operation), _Calls())
                 calls.throttled += status == 429
+                calls.denied += status in (401, 403)
                 calls.failed += status is None or status == 408 or status >= 500
                 calls.durations_ms.append(duration_ms)
         return found

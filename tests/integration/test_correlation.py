@@ -155,6 +155,12 @@ def test_an_answer_that_braze_holds_against_the_host_is_counted(
     [
         (Status(503, "{}"), {"WalletsFailed": 1, "WalletsRefused": 0, "UpstreamFailures": 2}),
         (Throttle(5), {"WalletsFailed": 1, "WalletsRefused": 0, "UpstreamThrottles": 1}),
+        (Status(401, "{}"), {"WalletsFailed": 1, "UpstreamDenials": 1, "UpstreamFailures": 0}),
+        (
+            Status(200, '{"status":"error","errors":{"code":"invalid_auth_token","message":"no"}}'),
+            {"WalletsFailed": 1, "UpstreamDenials": 1, "UpstreamFailures": 0},
+        ),
+        (None, {"WalletsFailed": 0, "WalletCacheMisses": 1, "UpstreamCalls": 1, "UpstreamDenials": 0}),
         (None, {"WalletsFailed": 0, "WalletCacheMisses": 1, "UpstreamCalls": 1, "UpstreamFailures": 0}),
     ],
 )

@@ -274,6 +274,14 @@ def test_every_queue_is_watched() -> None:
     assert watched("ApproximateAgeOfOldestMessage", "QueueName") == queues - dead_letter_queues()
 
 
+def test_a_refused_key_is_told_of_every_vendor_whichever_function_called() -> None:
+    watched_metrics = list(metrics_of(alarms()["VendorKeyRefused"]))
+    assert {metric["MetricName"] for metric in watched_metrics} == {"UpstreamDenials"}
+    assert {metric["Dimensions"][0]["Value"] for metric in watched_metrics} == UPSTREAMS
+    assert all(len(metric["Dimensions"]) == 1 for metric in watched_metrics), "not that of one function"
+    assert metrics()["UpstreamDenials"] == ("Count", "every function that calls a vendor")
+
+
 def test_every_api_and_every_table_is_watched() -> None:
     assert watched("5xx", "ApiId") == resources("AWS::Serverless::HttpApi")
     assert watched("WriteThrottleEvents", "TableName") == resources("AWS::DynamoDB::Table")

@@ -115,6 +115,17 @@ def test_calls_are_told_by_vendor_and_operation_and_once_more_by_vendor(capsys: 
     assert lines(capsys) == []  # told once
 
 
+def test_calls_that_are_turned_down_for_their_credential_are_counted_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    calls = UpstreamCalls()
+    for status in (200, 401, 403, 404, 401, 407, None):
+        calls.note("SessionM Core", "add_tags", 20, status)
+    calls.write()
+
+    [line] = lines(capsys)
+    assert [line[name] for name in ("UpstreamCalls", "UpstreamDenials", "UpstreamFailures")] == [7, 3, 1]
+    assert {"Name": "UpstreamDenials", "Unit": "Count"} in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+
+
 @pytest.mark.parametrize("number", [99, 100, 101, 200, 5000])
 def test_of_very_many_calls_some_durations_stand_for_all(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     calls = UpstreamCalls()
