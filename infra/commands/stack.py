@@ -15,7 +15,7 @@ from typing import Any, Final
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+ROOT: Final = Path(__file__).resolve().parents[2]
 _LOCAL_BUNDLE: Final = ROOT / ".local" / "bundle.json"
 _DEPLOYMENTS: Final = (ROOT / "samconfig.local.toml", ROOT / "samconfig.toml")
 _LOCAL_STACK: Final = "local"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from infra.stack import CannotRun, local_bundle
+from infra.commands.stack import CannotRun, local_bundle
 
 _OPERATOR: Final = "operator"
 _DEFAULT_CALLER_FILE: Final = "caller.conf"

@@ -2,7 +2,7 @@
 
 SEGMENT is the Braze segment, or FILE a text file of user ids, one a line. CULTURE, FRESH (seconds), DIALECT, TAKE, SKIP
 and REFRESH are as in POST /wallet-prefetches. PREFETCH, in place of both, is the id of a prefetch to go on watching.
-Which API, and who calls: see `infra.intake_api`.
+Which API, and who calls: see `infra.commands.intake_api`.
 
 Exit codes: 0 when every wallet was fetched or was fresh enough, 1 when one was not or the members could not be read, 2
 when no prefetch could be made or watched, 130 after Ctrl-C.
@@ -20,10 +20,10 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from infra.intake_api import NoAnswer, Refused, intake_of
-from infra.stack import CannotRun
-from infra.watching import Sleep, Watching, reasons_in
-from infra.wishes import said_yes
+from infra.commands.intake_api import NoAnswer, Refused, intake_of
+from infra.commands.stack import CannotRun
+from infra.commands.watching import Sleep, Watching, reasons_in
+from infra.commands.wishes import said_yes
 
 _VERDICTS: Final = ("fetched", "failed", "skipped")
 _DOING: Final = {

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from bulk.jobs import Jobs
 from bulk.verdicts import Verdicts
-from infra.stack import CannotRun, stack_of
+from infra.commands.stack import CannotRun, stack_of
 from member_lists.failures import COLUMNS, cells_of_unsent
 from shared.errors import StoreUnavailable
 

@@ -21,8 +21,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from infra.stack import CannotRun, Stack, stack_of
-from infra.wishes import said_yes
+from infra.commands.stack import CannotRun, Stack, stack_of
+from infra.commands.wishes import said_yes
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

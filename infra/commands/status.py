@@ -29,12 +29,12 @@ from rich.console import Console
 from bulk.jobs import UNDER_WAY, Job
 from bulk.progress import Counts, counts_of
 from bulk.verdicts import Verdicts
+from infra.commands.redrive import FAILED_EVENTS, QUEUES
+from infra.commands.schedules import listed, place_of
+from infra.commands.stack import CannotRun, Stack, local_bundle, stack_of
+from infra.commands.triggers import Triggers, Unresolved
+from infra.commands.wishes import said_yes
 from infra.local.aws import physical_name
-from infra.redrive import FAILED_EVENTS, QUEUES
-from infra.schedules import listed, place_of
-from infra.stack import CannotRun, Stack, local_bundle, stack_of
-from infra.triggers import Triggers, Unresolved
-from infra.wishes import said_yes
 from shared.breaker import VOTES, VOTING_SECONDS
 from shared.errors import StoreUnavailable
 from shared.gate import Gate

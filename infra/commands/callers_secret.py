@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from authorizer.callers import Callers, digest_of
-from infra.stack import CannotRun
+from infra.commands.stack import CannotRun
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient

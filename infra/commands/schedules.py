@@ -10,7 +10,7 @@ LEAVERS=yes has each run list who left the segment since the last one. ID=extern
 is an external id at SessionM too, instead of SessionM's own user id. COUNTER is refused: each run would count everybody
 in the segment once more.
 
-Which stack: see `infra.stack`. On this machine nothing fires by itself.
+Which stack: see `infra.commands.stack`. On this machine nothing fires by itself.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bulk.rows import MAX_TTL_SECONDS, ttl_seconds_of
+from infra.commands.periods import Unclear, default_ttl_seconds, longest_period_seconds, spelled
+from infra.commands.stack import CannotRun, Stack, stack_of
+from infra.commands.wishes import said_no, said_yes, tags_of
 from infra.local.aws import ACCOUNT_ID, physical_name
 from infra.local.template import REGION
-from infra.periods import Unclear, default_ttl_seconds, longest_period_seconds, spelled
-from infra.stack import CannotRun, Stack, stack_of
-from infra.wishes import said_no, said_yes, tags_of
 from shared.errors import InvalidInput
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")

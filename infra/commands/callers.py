@@ -14,7 +14,7 @@ functions/authorizer/braze_addresses.json; SOURCES=anywhere takes the rule away.
 The key is shown this once, or written to FILE for `curl -K`; the secret holds its digest. The secret is changed only
 if it is still what was read, so that two people who do this at once lose nothing of each other's.
 
-Which stack: see `infra.stack`. AWS must allow GetSecretValue, PutSecretValue and UpdateSecretVersionStage.
+Which stack: see `infra.commands.stack`. AWS must allow GetSecretValue, PutSecretValue and UpdateSecretVersionStage.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from rich.table import Table
 
 from authorizer.callers import fits
 from authorizer.sources import networks_of, published
-from infra.callers_secret import CallersSecret, Wanted, put
+from infra.commands.callers_secret import CallersSecret, Wanted, put
+from infra.commands.stack import CannotRun, Stack, local_bundle, stack_of
+from infra.commands.wishes import said_yes
 from infra.local.aws import physical_name
 from infra.local.template import TEMPLATE_PATH, parse
-from infra.stack import CannotRun, Stack, local_bundle, stack_of
-from infra.wishes import said_yes
 from shared.errors import ConfigurationError
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")

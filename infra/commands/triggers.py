@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from infra.stack import CannotRun, stack_of
+from infra.commands.stack import CannotRun, stack_of
 from shared.ledger_items import KEEP_SECONDS, UNRESOLVED, whole_of
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """`make import FILE=members.csv TAG=gold TTL=30d`: a file goes up, and what becomes of its rows is shown until the end.
 
 FILE is the file; TAG, TTL, COUNTER, ID, ENCODING and DELIMITER hold for lines that do not say it themselves. IMPORT, in
-place of FILE, is the id of an import to go on watching. Which API, and who calls: see `infra.intake_api`.
+place of FILE, is the id of an import to go on watching. Which API, and who calls: see `infra.commands.intake_api`.
 
 Exit codes: 0 when every row was sent (or skipped for a reason), 1 when one was not, or the file had none or could not
 be read, 2 when no import could be made or watched, 130 after Ctrl-C. So a script does not take a part for the whole.
@@ -26,10 +26,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from infra.intake_api import NoAnswer, Refused, intake_of
-from infra.stack import CannotRun
-from infra.watching import PAUSES_SECONDS, TRANSFER_TIMEOUTS, Sleep, Watching, reasons_in
-from infra.wishes import said_yes, tags_of
+from infra.commands.intake_api import NoAnswer, Refused, intake_of
+from infra.commands.stack import CannotRun
+from infra.commands.watching import PAUSES_SECONDS, TRANSFER_TIMEOUTS, Sleep, Watching, reasons_in
+from infra.commands.wishes import said_yes, tags_of
 
 # What S3 takes in one upload. A CSV is a fifth of its size when packed, so this is 300 million members.
 MOST_BYTES: Final = 5 * 1024**3

@@ -13,8 +13,8 @@ import requests
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from infra.intake_api import IntakeApi, NoAnswer
-from infra.stack import CannotRun
+from infra.commands.intake_api import IntakeApi, NoAnswer
+from infra.commands.stack import CannotRun
 
 # A transfer or a question that fails is tried again, with growing pauses, for about five minutes.
 PAUSES_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0)

@@ -3,7 +3,7 @@
 MEMBER is what a request names them by: a user id, an external id, an alias or an email address. It is sent nowhere; AWS
 must allow GetSecretValue on LogKeySecret, without which nobody can say whom a hash stands for.
 
-Which stack: see `infra.stack`.
+Which stack: see `infra.commands.stack`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
+from infra.commands.stack import CannotRun, Stack, stack_of
 from infra.local.aws import physical_name
-from infra.stack import CannotRun, Stack, stack_of
 from shared.members import LogKey, member_hash
 
 _SECRET = "LogKeySecret"
