@@ -35,13 +35,13 @@ sam-demo: environment ## the demo's calls through sam local (needs Docker)
 
 # What these are told (FILE=..., QUEUE=...) reaches them as environment variables, as make does with its arguments.
 import: environment ## tags from a file: FILE=members.csv TAG=gold TTL=30d
-	@$(PY) -m infra.tag_import
+	@$(PY) -m infra.commands.tag_import
 
 prefetch: environment ## wallets before a send: SEGMENT=... CULTURE=ko FRESH=14400, or FILE=ids.txt
-	@$(PY) -m infra.wallet_prefetch
+	@$(PY) -m infra.commands.wallet_prefetch
 
 failures: environment ## the rows of an import that were not sent: IMPORT=webhook-2026-11-22
-	@PYTHONPATH=functions $(PY) -m infra.failures
+	@PYTHONPATH=functions $(PY) -m infra.commands.failures
 
 render: environment ## a message as Braze sends it: TEMPLATE=docs/snippets/wallet.liquid MEMBER=... LANGUAGE=ko
 	@PYTHONPATH=functions:. $(PY) -m infra.liquid render
@@ -50,34 +50,34 @@ lint-liquid: environment ## mistakes in a template: FILE="docs/snippets/*.liquid
 	@PYTHONPATH=functions:. $(PY) -m infra.liquid lint
 
 schedule: environment ## a segment becomes tags regularly: NAME=... SEGMENT=... TAG=gold CRON="cron(0 4 * * ? *)"
-	@PYTHONPATH=functions $(PY) -m infra.schedules put
+	@PYTHONPATH=functions $(PY) -m infra.commands.schedules put
 
 schedules: environment ## the schedules there are
-	@PYTHONPATH=functions $(PY) -m infra.schedules list
+	@PYTHONPATH=functions $(PY) -m infra.commands.schedules list
 
 unschedule: environment ## no longer: NAME=...
-	@PYTHONPATH=functions $(PY) -m infra.schedules delete
+	@PYTHONPATH=functions $(PY) -m infra.commands.schedules delete
 
 caller: environment ## who may call, and its key: NAME=... ALLOWS="POST /tags, GET /wallet/*"; see docs/security.md
-	@PYTHONPATH=functions $(PY) -m infra.callers put
+	@PYTHONPATH=functions $(PY) -m infra.commands.callers put
 
 callers: environment ## the callers there are
-	@PYTHONPATH=functions $(PY) -m infra.callers list
+	@PYTHONPATH=functions $(PY) -m infra.commands.callers list
 
 member-hash: environment ## what a member is called in the logs: MEMBER=...
-	@PYTHONPATH=functions $(PY) -m infra.member_hash
+	@PYTHONPATH=functions $(PY) -m infra.commands.member_hash
 
 status: environment ## what waits, was given up, is unknown or too old, and whether a person is needed; JSON=yes
-	@PYTHONPATH=functions $(PY) -m infra.status
+	@PYTHONPATH=functions $(PY) -m infra.commands.status
 
 triggers: environment ## triggers and events whose outcome is unknown
-	@PYTHONPATH=functions $(PY) -m infra.triggers list
+	@PYTHONPATH=functions $(PY) -m infra.commands.triggers list
 
 resend: environment ## send one of those again, TRIGGER=trg-..., or take it off the list, DROP=trg-...
-	@PYTHONPATH=functions $(PY) -m infra.triggers resend
+	@PYTHONPATH=functions $(PY) -m infra.commands.triggers resend
 
 redrive: environment ## try again what was given up: QUEUE=tag, bulk-tag, prefetch, import, trigger, urgent-trigger or track; DRY=yes counts; failed-events are listed
-	@$(PY) -m infra.redrive
+	@$(PY) -m infra.commands.redrive
 
 invoke-%: environment ## one function with its example event, as in make invoke-wallet
 	@$(PY) -m infra.local invoke $*

@@ -15,7 +15,7 @@ from typing import Any, Final
 import tomlkit
 from rich.console import Console
 
-from infra.stack import CannotRun
+from infra.commands.stack import CannotRun
 
 # Asked one by one; all others have a default that fits, and are asked for by group.
 _ALWAYS_ASKED: Final = "Vendors"

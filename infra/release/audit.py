@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from infra.stack import ROOT
+from infra.commands.stack import ROOT
 
 REQUIREMENTS: Final = (ROOT / "functions" / "requirements.txt", ROOT / "infra" / "requirements.txt")
 

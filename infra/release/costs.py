@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from infra.commands.stack import ROOT
+from infra.commands.wishes import said_yes
 from infra.local.template import TEMPLATE_PATH, parse
-from infra.stack import ROOT
-from infra.wishes import said_yes
 
 FIGURES: Final = Path(__file__).with_name("costs.toml")
 PAGE: Final = ROOT / "docs" / "costs.md"

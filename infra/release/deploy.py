@@ -21,11 +21,11 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from rich.console import Console
 
 from infra.build import BuildError, built_functions
+from infra.commands.stack import ROOT, CannotRun, Stack
+from infra.commands.wishes import said_no, said_yes
 from infra.local.template import TEMPLATE_PATH, parse
 from infra.release import answers as kept
 from infra.release.answers import Answers, Ask, Questions
-from infra.stack import ROOT, CannotRun, Stack
-from infra.wishes import said_no, said_yes
 
 ANSWERS: Final = ROOT / "samconfig.local.toml"
 DEFAULTS: Final = ROOT / "samconfig.toml"

@@ -16,9 +16,9 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
+from infra.commands.stack import CannotRun, Stack, stack_of
 from infra.local.template import TEMPLATE_PATH, parse
 from infra.release.answers import Ask
-from infra.stack import CannotRun, Stack, stack_of
 
 # A deleted secret can be restored for so long.
 _RESTORABLE_DAYS: Final = 7

@@ -22,7 +22,7 @@ from detect_secrets.core.scan import scan_file
 from detect_secrets.settings import transient_settings
 from rich.console import Console
 
-from infra.stack import ROOT
+from infra.commands.stack import ROOT
 
 EXAMPLES: Final = ROOT / "infra" / "release" / "examples_of_keys.json"
 

@@ -7,7 +7,7 @@ import re
 
 from rich.console import Console
 
-from infra.callers import run
+from infra.commands.callers import run
 from infra.local.bundle import STATE_FILE, LocalBundle
 from tests.end_to_end.support import Caller
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from infra import tag_import
+from infra.commands import tag_import
 from infra.local.bundle import LocalBundle
 
 

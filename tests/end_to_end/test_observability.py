@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from bulk.jobs import Job, Jobs, JobState
-from infra import status
+from infra.commands import status
 from infra.local.bundle import STATE_FILE, LocalBundle
 from infra.local.settings import CAMPAIGN_ID
 from infra.local.simulators.faults import ResetAfterEffect

@@ -11,9 +11,9 @@ import pytest
 import requests
 from rich.console import Console
 
-from infra import schedules
+from infra.commands import schedules
+from infra.commands.stack import stack_of
 from infra.local.bundle import STATE_FILE, LocalBundle
-from infra.stack import stack_of
 from member_lists.scheduled import scheduled_job
 from tests.end_to_end.support import Caller
 from tests.integration.support.schedules import message_of

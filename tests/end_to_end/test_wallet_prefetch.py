@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from infra import wallet_prefetch
+from infra.commands import wallet_prefetch
 from infra.local.bundle import LocalBundle
 from infra.local.simulators import Status
 from tests.end_to_end.support import Caller, tags_path

@@ -16,10 +16,10 @@ import pytest
 from rich.console import Console
 
 from authorizer.endpoint import build
-from infra.callers import routes_by_api, run, wanted_of
-from infra.callers_secret import CallersSecret, Changed, Version, changed, put
+from infra.commands.callers import routes_by_api, run, wanted_of
+from infra.commands.callers_secret import CallersSecret, Changed, Version, changed, put
+from infra.commands.stack import CannotRun
 from infra.local.aws import physical_name
-from infra.stack import CannotRun
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context
 from tests.integration.support.faulty_aws import FaultyAws, refusal

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from infra import member_hash as command
+from infra.commands import member_hash as command
 from infra.local.aws import physical_name
 from shared import aws as clients
 from shared.members import MemberHashes, member_hash

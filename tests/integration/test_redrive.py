@@ -16,10 +16,10 @@ from rich.console import Console
 from bulk.jobs import Job, Jobs, JobState
 from bulk.parcels import Label, Parcel, Row
 from bulk.verdicts import Verdicts
-from infra import failures, redrive
+from infra.commands import failures, redrive
+from infra.commands.stack import CannotRun, Stack, stack_of
 from infra.local import views
 from infra.local.template import Template
-from infra.stack import CannotRun, Stack, stack_of
 from member_lists.failures import COLUMNS
 from shared.outcomes import Outcome, State
 from tests.integration.support.aws import Aws

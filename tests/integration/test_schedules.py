@@ -13,10 +13,10 @@ import boto3
 import pytest
 from rich.console import Console
 
+from infra.commands.schedules import Place, listed, place_of, run, wanted_of
+from infra.commands.stack import CannotRun, Stack, stack_of
+from infra.commands.status import ScheduleStatus, _schedules
 from infra.local.aws import physical_name
-from infra.schedules import Place, listed, place_of, run, wanted_of
-from infra.stack import CannotRun, Stack, stack_of
-from infra.status import ScheduleStatus, _schedules
 from member_lists.scheduled import scheduled_job
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import FaultyAws

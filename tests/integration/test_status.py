@@ -10,7 +10,7 @@ import boto3
 import pytest
 from rich.console import Console
 
-from infra import status
+from infra.commands import status
 from infra.local.template import TEMPLATE_PATH, parse
 from tests.integration.support.aws import Aws
 

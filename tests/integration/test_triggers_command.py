@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from infra import triggers
+from infra.commands import triggers
 from infra.local.simulators import BrazeSimulator, ResetAfterEffect
 from infra.local.template import TEMPLATE_PATH, parse
 from shared.ledger import Ledger

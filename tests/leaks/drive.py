@@ -23,7 +23,17 @@ from urllib.parse import quote
 import requests
 from rich.console import Console
 
-from infra import callers, failures, member_hash, redrive, schedules, status, tag_import, triggers, wallet_prefetch
+from infra.commands import (
+    callers,
+    failures,
+    member_hash,
+    redrive,
+    schedules,
+    status,
+    tag_import,
+    triggers,
+    wallet_prefetch,
+)
 from infra.local import vendors, views
 from infra.local.bundle import STATE_FILE, LocalBundle
 from infra.local.environment import FunctionError
@@ -359,11 +369,11 @@ class Drive:
             "TTL": "30d",
         }
         tag_import.run(given, Console(file=told, width=200), self._sleep_until(120))
-        self.evidence.commands["infra.tag_import"] = told.getvalue()
+        self.evidence.commands["infra.commands.tag_import"] = told.getvalue()
         told = io.StringIO()
         given = {name: given[name] for name in ("INTAKE_API", "CALLER")} | {"SEGMENT": SEGMENT_ID}
         wallet_prefetch.run(given, Console(file=told, width=200), self._sleep_until(120))
-        self.evidence.commands["infra.wallet_prefetch"] = told.getvalue()
+        self.evidence.commands["infra.commands.wallet_prefetch"] = told.getvalue()
         self._wait_for("/wallet-prefetches", self.prefetch)
         imports = next(each for each in operations() if each.route == "POST /segment-exports")
         lasting = {"tags": [new("request: a tag")], "ttl": 60}
@@ -486,13 +496,13 @@ def _status(bundle: LocalBundle, console: Console) -> None:
 
 # By the module that a target of the Makefile runs.
 COMMANDS: Mapping[str, Callable[[LocalBundle, Console], None]] = {
-    "infra.failures": _failures,
-    "infra.triggers": _triggers,
-    "infra.redrive": _redrive,
-    "infra.schedules": _schedules,
-    "infra.callers": _callers,
-    "infra.status": _status,
-    "infra.member_hash": _member_hash,
+    "infra.commands.failures": _failures,
+    "infra.commands.triggers": _triggers,
+    "infra.commands.redrive": _redrive,
+    "infra.commands.schedules": _schedules,
+    "infra.commands.callers": _callers,
+    "infra.commands.status": _status,
+    "infra.commands.member_hash": _member_hash,
 }
 
 

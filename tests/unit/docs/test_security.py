@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from infra.callers import routes_by_api, wanted_of
+from infra.commands.callers import routes_by_api, wanted_of
 from tests.unit.docs.material import DOCS, PAGES, ROOT, blocks, table_rows
 
 PAGE = DOCS / "security.md"

@@ -11,10 +11,10 @@ from rich.console import Console
 from samcli.cli.types import CfnParameterOverridesType
 
 from infra.build import deployed_architecture
+from infra.commands.stack import CannotRun
 from infra.release import answers as kept
 from infra.release.answers import Answers, Questions, fault_of
 from infra.release.deploy import DEFAULTS
-from infra.stack import CannotRun
 from tests.unit.docs.material import template
 
 

@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 from samcli.cli.types import CfnParameterOverridesType
 
+from infra.commands.stack import CannotRun, Stack
 from infra.release import answers as kept
 from infra.release import deploy
 from infra.release.answers import Answers
-from infra.stack import CannotRun, Stack
 from tests.integration.support.aws import Aws
 
 ANSWERED = Answers("mine", "eu-west-1", {"TagRatePerSecond": "250", "SegmentRefreshSchedule": "cron(0 6 * * ? *)"})

@@ -11,9 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 from rich.console import Console
 
+from infra.commands.stack import CannotRun, Stack
 from infra.local.template import Template
 from infra.release.destroy import Kept, delete, destroy, messages_of, retained, run
-from infra.stack import CannotRun, Stack
 from tests.integration.support.aws import Aws
 from tests.unit.docs.material import template
 

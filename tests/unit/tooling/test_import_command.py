@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from infra import tag_import
-from infra.tag_import import fields_of
+from infra.commands import tag_import
+from infra.commands.tag_import import fields_of
 from tests.unit.tooling.scripted import Scripted, scripted
 
 STATUS: dict[str, Any] = {

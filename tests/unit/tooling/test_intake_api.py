@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.intake_api import IntakeApi, NoAnswer, Refused, authorization_of, intake_of
-from infra.stack import CannotRun
+from infra.commands.intake_api import IntakeApi, NoAnswer, Refused, authorization_of, intake_of
+from infra.commands.stack import CannotRun
 from tests.unit.tooling.scripted import Scripted, scripted
 
 BASIC = "Basic " + b64encode(b"operator:key").decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.periods import Unclear, default_ttl_seconds, longest_period_seconds, spelled
+from infra.commands.periods import Unclear, default_ttl_seconds, longest_period_seconds, spelled
 
 HOUR, DAY = 3_600, 86_400
 

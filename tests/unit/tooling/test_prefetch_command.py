@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from infra import wallet_prefetch
+from infra.commands import wallet_prefetch
 from tests.unit.tooling.scripted import Scripted, scripted
 
 TOLD: dict[str, Any] = {

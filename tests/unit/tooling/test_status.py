@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.template import TEMPLATE_PATH, parse
-from infra.redrive import QUEUES
-from infra.status import (
+from infra.commands.redrive import QUEUES
+from infra.commands.status import (
     BREAKERS,
     GATES,
     SECRETS,
@@ -24,6 +23,7 @@ from infra.status import (
     _needs,
     lines_of,
 )
+from infra.local.template import TEMPLATE_PATH, parse
 from tests.unit.tooling.scripted import Scripted, scripted
 
 FUNCTIONS = Path(TEMPLATE_PATH).parent / "functions"
