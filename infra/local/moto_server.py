@@ -7,9 +7,10 @@ process.
 It is moto's application behind cheroot, which keeps connections open as AWS does; moto's own server closes each after
 one call, and then nothing here would meet a client that keeps its own. Some things are added. Every call is atomic, as
 a conditional write or a receive is in AWS; moto's threads would let two conditional writes both win. A receive does not
-count the whole queue again for each message, and the clock and the list of services are cheap to look at. A transaction
-of updates looks at its conditions before it writes, where moto copies the whole table for each item. A secret whose
-AWSCURRENT was moved can be put anew. What CloudFormation needs is imported while the parent is still busy.
+count the whole queue again for each message, and the clock, the list of services and the list of what each can do are
+cheap to look at. A transaction of updates looks at its conditions before it writes, where moto copies the whole table
+for each item. A secret whose AWSCURRENT was moved can be put anew. What CloudFormation needs is imported while the
+parent is still busy.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import moto.backends
+import moto.core.responses
 import moto.sqs.models
 from cheroot.wsgi import Server
+from moto.core.utils import method_names_from_class
 from moto.dynamodb.comparisons import get_filter_expression
 from moto.dynamodb.exceptions import ConditionalCheckFailed, TransactionCanceledException
 from moto.dynamodb.models import DynamoDBBackend
@@ -168,6 +172,7 @@ def main(host: str, port: int, scale: float) -> None:
     DynamoDBBackend.transact_write_items = _looked_at_first  # type: ignore[method-assign,assignment]
     if scale != 1:
         Message.change_visibility = _scaled(scale)  # type: ignore[assignment]
+    moto.core.responses.method_names_from_class = cache(method_names_from_class)  # type: ignore[attr-defined]
     services = tuple(moto.backends.list_of_moto_modules())
     moto.backends.list_of_moto_modules = lambda: services
     application = DomainDispatcherApplication(create_backend_app)
