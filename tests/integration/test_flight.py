@@ -221,3 +221,18 @@ def test_a_failure_worded_by_another_version_is_a_failure(flight: SingleFlight[i
 
     with pytest.raises(UpstreamUnavailable):
         read(flight, Vendor())
+
+
+def test_an_entry_that_was_tampered_with_costs_one_question_for_all(aws: Aws, flight: SingleFlight[int]) -> None:
+    vendor = Vendor(0.2)
+    assert flight.read("k", vendor, Deadline(5)).value == 1
+    item = aws.dynamodb.get_item(TableName=aws.table("cache"), Key={"id": {"S": "k"}})["Item"]
+    item |= {"stored_at": {"S": "now"}, "held_until": {"S": "never"}, "holder": {"N": "7"}}
+    aws.dynamodb.put_item(TableName=aws.table("cache"), Item=item)
+
+    with ThreadPoolExecutor(5) as threads:
+        found = list(threads.map(lambda _: flight.read("k", vendor, Deadline(5)), range(5)))
+
+    assert {each.value for each in found} == {2}
+    assert sum(not each.cached for each in found) == 1
+    assert vendor.calls == 2
