@@ -6,6 +6,7 @@ tests build their own handlers from `settings`.
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import os
@@ -106,6 +107,11 @@ class _StandardOutput(io.TextIOBase):
 for _handler in logger.handlers:
     if isinstance(_handler, logging.StreamHandler):
         _handler.setStream(_StandardOutput())
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now, all tests and their modules, stays to the end: no search for garbage looks at it again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
