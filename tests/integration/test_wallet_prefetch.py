@@ -382,7 +382,8 @@ def test_a_prefetch_takes_no_more_than_its_share_of_the_rate(
 
 def test_readers_who_need_all_places_come_first(aws: Aws, sessionm: SessionmSimulator, braze: BrazeSimulator) -> None:
     bundle = Bundle(aws, settings_of(aws, sessionm, braze, SESSIONM_MAX_CONCURRENT_CALLS="2"))
-    readers = Bulkhead(aws.dynamodb, aws.table("cache"), "SessionM Connect", 2)
+    later = lambda: time.time() + 600  # noqa: E731  # places held for longer than a busy machine takes
+    readers = Bulkhead(aws.dynamodb, aws.table("cache"), "SessionM Connect", 2, clock=later, store_seconds=10)
 
     with readers.place(), readers.place():
         prefetch_id = bundle.submit(user_ids=["member-1"])["prefetch_id"]
