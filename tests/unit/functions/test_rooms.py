@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,12 +29,15 @@ def height_of(room: str) -> int:
     return LAYERS.index(room) if room in LAYERS else len(LAYERS)
 
 
-def imported_by(path: Path) -> Iterator[str]:
+@cache  # both tests ask for every module
+def imported_by(path: Path) -> frozenset[str]:
     """The rooms that a module imports from, anywhere in it; its own is none of them."""
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        yield from ({name.partition(".")[0] for name in names} & set(ROOMS)) - {room_of(path)}
+        found |= {name.partition(".")[0] for name in names}
+    return frozenset(found & set(ROOMS) - {room_of(path)})
 
 
 @pytest.mark.parametrize("room", ROOMS)
