@@ -14,12 +14,13 @@ A job's states, and what moves it on:
 
 from __future__ import annotations
 
+import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -240,10 +241,12 @@ class Jobs:
     def save(self, job: Job) -> Job:
         """Writes the job and returns it with its new version; a job of version 0 must not exist yet.
 
-        Raises `Outdated` when it was written since it was read.
+        Raises `Outdated` when it was written since it was read. A client that had no answer writes again, and may find
+        what it wrote the first time: the item says by which call it was written, and so that is no conflict.
         """
         saved = msgspec.structs.replace(job, version=job.version + 1)
         is_under_way = not saved.finished_at and saved.state is not JobState.AWAITING_UPLOAD
+        written_by = {"S": os.urandom(8).hex()}
         with store("imports"):
             try:
                 self._client.put_item(
@@ -254,14 +257,18 @@ class Jobs:
                         "state": {"S": job.state.value},
                         "version": {"N": str(saved.version)},
                         "job": {"S": msgspec.json.encode(saved).decode()},
+                        "written_by": written_by,
                         "expires_at": {"N": str(int(self.clock()) + self._retention_seconds)},
                         **({UNDER_WAY: {"S": "yes"}} if is_under_way else {}),
                     },
                     ConditionExpression="version = :known" if job.version else _IS_NEW,
                     ExpressionAttributeValues={":known": {"N": str(job.version)}},
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
-            except self._client.exceptions.ConditionalCheckFailedException:
-                raise Outdated("another worker has gone on with this import") from None
+            except self._client.exceptions.ConditionalCheckFailedException as error:
+                there: Mapping[str, Any] = error.response.get("Item", {})  # type: ignore[assignment]
+                if there.get("written_by") != written_by:
+                    raise Outdated("another worker has gone on with this import") from None
         return saved
 
     def lease(self, job: Job, seconds: float, holder: str) -> Job:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import pytest
 from msgspec import structs
 
 from bulk.jobs import Export, Job, Jobs, JobState, Options, Outdated, ReadBack, Reading, Source
-from shared.aws import dynamodb
+from shared.aws import dynamodb, dynamodb_for_requests
 from shared.errors import InProgress, StoreUnavailable
 from tests.integration.support.aws import Aws
-from tests.integration.support.faulty_aws import FaultyAws
+from tests.integration.support.faulty_aws import LOST, Answer, FaultyAws
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 NOW = 1_800_000_000.0
 
@@ -73,6 +79,44 @@ def test_of_two_workers_that_reach_for_a_lease_one_gets_it(aws: Aws) -> None:
 def test_a_message_that_came_back_takes_the_lease_of_its_dead_worker(aws: Aws) -> None:
     leased = jobs_of(aws).lease(jobs_of(aws).save(JOB), 120, "message-1")
     assert jobs_of(aws, NOW + 5).lease(leased, 120, "message-1").lease_until == NOW + 125
+
+
+def answer_lost_once(faulty_aws: FaultyAws, meanwhile: Callable[[], object] = lambda: None) -> None:
+    """The first write is made and its answer lost; `meanwhile` comes before the client writes again."""
+    calls: list[bytes] = []
+
+    def rule(body: bytes) -> Answer | None:
+        calls.append(body)
+        if len(calls) == 2:
+            meanwhile()
+        return LOST if len(calls) == 1 else None
+
+    faulty_aws.answer("PutItem", rule)
+
+
+@pytest.mark.parametrize("client", [dynamodb, dynamodb_for_requests])
+def test_a_write_whose_answer_was_lost_is_no_conflict_with_itself(
+    aws: Aws, faulty_aws: FaultyAws, client: Callable[[], DynamoDBClient]
+) -> None:
+    jobs = Jobs(client(), aws.table("imports"), 30, lambda: NOW)
+    answer_lost_once(faulty_aws)
+    made = jobs.save(JOB)
+    answer_lost_once(faulty_aws)
+    went_on = jobs.save(structs.replace(made, state=JobState.DELIVERING))
+
+    assert faulty_aws.calls.count("PutItem") == 4
+    assert jobs.find("csv-1") == went_on == structs.replace(JOB, state=JobState.DELIVERING, version=2)
+
+
+def test_a_write_whose_answer_was_lost_gives_way_to_who_went_on_meanwhile(aws: Aws, faulty_aws: FaultyAws) -> None:
+    jobs, others = jobs_of(aws), Jobs(aws.dynamodb, aws.table("imports"), 30, lambda: NOW)
+    ours = structs.replace(jobs.save(JOB), state=JobState.DELIVERING)
+    theirs = structs.replace(ours, state=JobState.FAILED, version=2)
+    answer_lost_once(faulty_aws, lambda: others.save(theirs))
+
+    with pytest.raises(Outdated):
+        jobs.save(ours)
+    assert jobs.find("csv-1") == structs.replace(theirs, version=3)
 
 
 def test_a_table_that_cannot_be_asked_is_said_so(aws: Aws, faulty_aws: FaultyAws) -> None:
