@@ -129,8 +129,10 @@ destroy: environment ## take the stack down and keep its data; DATA=delete takes
 costs: environment ## what a million operations cost; WRITE=yes puts it into docs/costs.md
 	@$(PY) -m infra.release.costs
 
+# Empty unless UPGRADE is a yes; what is neither yes nor no ends make.
+UPGRADES = $(if $(filter-out yes true 1 no false 0,$(UPGRADE)),$(error UPGRADE=$(UPGRADE) is neither yes nor no. Nothing was done),$(filter yes true 1,$(UPGRADE)))
 COMPILE = ../.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--custom-compile-command "make requirements" $(if $(UPGRADE),--upgrade) requirements.in --output-file requirements.txt
+	--custom-compile-command "make requirements" $(if $(UPGRADES),--upgrade) requirements.in --output-file requirements.txt
 
 requirements: environment ## pin requirements.in again; UPGRADE=1 to the newest versions
 	@cd functions && $(COMPILE)

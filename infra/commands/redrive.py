@@ -103,6 +103,7 @@ def run(environment: Mapping[str, str], console: Console, wait_seconds: int = 2)
     """Does what the environment asks for and returns the exit code."""
     name = environment.get("QUEUE", "")
     try:
+        only_counts = said_yes(environment, "DRY")
         if name not in (*QUEUES, FAILED_EVENTS):
             raise CannotRun(
                 f"which queue? As in: make redrive QUEUE=tag. There are {', '.join((*QUEUES, FAILED_EVENTS))}"
@@ -115,7 +116,7 @@ def run(environment: Mapping[str, str], console: Console, wait_seconds: int = 2)
         queue, dead_letters = (stack.physical_id(logical_id) for logical_id in QUEUES[name])
         waiting, in_hand = depth(sqs, dead_letters)
         console.print(f"{QUEUES[name][1]}: about {waiting} messages, and {in_hand} in somebody's hand")
-        if said_yes(environment, "DRY"):
+        if only_counts:
             return 0
         moved = 0
         with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as progress:

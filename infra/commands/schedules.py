@@ -31,7 +31,7 @@ from rich.table import Table
 from bulk.rows import MAX_TTL_SECONDS, ttl_seconds_of
 from infra.commands.periods import Unclear, default_ttl_seconds, longest_period_seconds, spelled
 from infra.commands.stack import CannotRun, Stack, stack_of
-from infra.commands.wishes import said_no, said_yes, tags_of
+from infra.commands.wishes import NO, said_yes, tags_of
 from infra.local.aws import ACCOUNT_ID, physical_name
 from infra.local.template import REGION
 from shared.errors import InvalidInput
@@ -84,9 +84,10 @@ def wanted_of(environment: Mapping[str, str]) -> Wanted:
         raise CannotRun("NAME is 1 to 64 letters, digits, hyphens, underscores or points")
     if not _SEGMENT.match(segment_id):
         raise CannotRun("SEGMENT is the API id that Braze shows for the segment")
-    if environment.get("COUNTER", "").strip() and not said_no(environment, "COUNTER"):
+    counter = environment.get("COUNTER", "").strip()
+    if counter and counter.lower() not in NO:
         raise CannotRun(
-            f"COUNTER={environment['COUNTER'].strip()} is not for schedules: each run would count everybody in the "
+            f"COUNTER={counter} is not for schedules: each run would count everybody in the "
             "segment once more. Leave it out, and the tags live for TTL; to count once, import a file: "
             "make import FILE=members.csv TAG=visits COUNTER=yes"
         )

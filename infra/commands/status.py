@@ -370,13 +370,14 @@ def lines_of(found: Status) -> Iterator[str]:
 def run(environment: Mapping[str, str], console: Console, bundle_path: Path | None = None) -> int:
     """Shows the status and returns the exit code."""
     try:
+        as_json = said_yes(environment, "JSON")
         stack = stack_of(environment, bundle_path) if bundle_path else stack_of(environment)
         running = (local_bundle(bundle_path) if bundle_path else local_bundle()) if stack.endpoint_url else None
         found = status_of(stack, time.time(), running)
     except CannotRun as error:
         console.print(str(error), markup=False, soft_wrap=True)
         return 2
-    if said_yes(environment, "JSON"):
+    if as_json:
         console.print(json.dumps(asdict(found), indent=2), markup=False, highlight=False, soft_wrap=True)
     else:
         for line in lines_of(found):

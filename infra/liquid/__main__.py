@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from infra.commands.stack import CannotRun
+from infra.commands.wishes import said_yes
 from infra.liquid.fetching import Fetched, Fetcher
 from infra.liquid.lint import lint
 from infra.liquid.message import Message, render
@@ -72,15 +74,15 @@ def _render(given: Mapping[str, str]) -> int:
         print(f"Which template? As in: make render TEMPLATE=docs/snippets/wallet.liquid MEMBER={MEMBER}")
         return 2
     try:
+        preview = said_yes(given, "PREVIEW")
         source = _text(Path(name))
         profile = _profile(given.get("PROFILE", ""))
-    except _Unreadable as error:
+    except (CannotRun, _Unreadable) as error:
         print(error)
         return 2
     with _bundle(Path(given.get("BUNDLE") or STATE_DIR / "bundle.json")) as content_url:
         variables = variables_for(given.get("MEMBER") or MEMBER, given.get("LANGUAGE", "en"), profile)
         fetcher = fetcher_for(content_url)
-        preview = bool(given.get("PREVIEW"))
 
         def rendered(text: str) -> Message:
             return render(text, variables, fetcher, preview=preview, first_wait_seconds=0.2)

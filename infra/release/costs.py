@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from infra.commands.stack import ROOT
+from infra.commands.stack import ROOT, CannotRun
 from infra.commands.wishes import said_yes
 from infra.local.template import TEMPLATE_PATH, parse
 
@@ -119,12 +119,17 @@ def written(page: str, found: Mapping[str, Sequence[str]]) -> str:
 
 
 def main(environment: Mapping[str, str]) -> int:
+    try:
+        writes = said_yes(environment, "WRITE")
+    except CannotRun as error:
+        print(error)
+        return 2
     known = figures()
     found = tables(known, parse(TEMPLATE_PATH))
     print(f"list prices of {known['basis']['day']}, {known['basis']['region']}, USD; from {FIGURES.relative_to(ROOT)}")
     for lines in found.values():
         print("\n" + "\n".join(lines))
-    if said_yes(environment, "WRITE"):
+    if writes:
         PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
     return 0
 

@@ -68,13 +68,15 @@ def prepare(
 
     Raises `CannotRun`.
     """
+    asks_again = said_yes(environment, "ASK")
+    said_no(environment, "CONFIRM")  # which is for the second half, after the build: mistyped, it is refused now
     answers, known = kept.read(path, defaults)
     session = _session()
     account = account_of(session)
     console.print(f"AWS account {account}", markup=False, highlight=False)
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or answers.region
     answers = replace(answers, region=region or session.region_name or "")
-    if known and not said_yes(environment, "ASK"):
+    if known and not asks_again:
         if not answers.region:
             raise CannotRun(NO_REGION)
         return answers
@@ -94,6 +96,7 @@ def deploy(
     build: Path = BUILD,
 ) -> int:
     """The second half: `sam deploy` of what is built, with the answers. Returns its exit code. Raises `CannotRun`."""
+    unconfirmed = said_no(environment, "CONFIRM")
     architecture = architecture_of(build)
     answers, _ = kept.read(path, defaults)
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or answers.region
@@ -109,7 +112,7 @@ def deploy(
     command += ["--stack-name", answers.stack_name, "--region", region]
     # In case the answers are older than what the stack needs now.
     command += ["--capabilities", *_deploy_defaults(defaults)["capabilities"].split()]
-    if said_no(environment, "CONFIRM"):
+    if unconfirmed:
         command.append("--no-confirm-changeset")
     command += ["--parameter-overrides", *kept.words_of(overrides)]
     return run(command)
