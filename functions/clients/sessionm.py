@@ -121,11 +121,7 @@ class Sessionm:
             "include_pending_extended_data": False,
             "culture": culture,
         }
-        body = checked(self._connect.upstream, self.connect(GET_USER_OFFERS, request, timeouts, once=once))
-        payload = body.get("payload")
-        if not isinstance(payload, dict):
-            raise UpstreamGarbled(self._connect.upstream, "the answer has no payload object")
-        return payload
+        return self._payload_of(self.connect(GET_USER_OFFERS, request, timeouts, once=once))
 
     def ready(self) -> None:
         """Has the credentials at hand: a call made now asks SessionM at once, and waits for no other."""
@@ -134,14 +130,14 @@ class Sessionm:
     def user_offers_answer(self, request: dict[str, Any], timeouts: Timeouts, *, once: bool = False) -> str:
         """SessionM's own answer to its own request, when it is one that Braze will let a template see.
 
-        Else it is `AnswerTooLarge`. `once` is as in `connect`.
+        Else it is `AnswerTooLarge`. One that says inside that it failed is the error it would be in any other call, for
+        the answer is kept. `once` is as in `connect`.
         """
-        upstream = self._connect.upstream
         reply = self.connect(GET_USER_OFFERS, request, timeouts, once=once)
-        raise_for_status(upstream, reply, refusal)
-        reply.json(upstream)
+        if not isinstance(self._payload_of(reply).get("user_offers", []), list):
+            raise UpstreamGarbled(self._connect.upstream, "user_offers is no list")
         if len(reply.content) > MAX_SHOWN_BYTES:
-            raise AnswerTooLarge(upstream, "more than Braze takes; ask for fewer offers with take")
+            raise AnswerTooLarge(self._connect.upstream, "more than Braze takes; ask for fewer offers with take")
         return reply.content.decode()
 
     def connect(self, path: str, request: dict[str, Any], timeouts: Timeouts, *, once: bool = False) -> Reply:
@@ -151,6 +147,12 @@ class Sessionm:
         """
         made = noting_a_401 if once else with_fresh_credentials
         return made(self._credentials, self._connect_call(path, request, timeouts))
+
+    def _payload_of(self, reply: Reply) -> dict[str, Any]:
+        payload = checked(self._connect.upstream, reply).get("payload")
+        if not isinstance(payload, dict):
+            raise UpstreamGarbled(self._connect.upstream, "the answer has no payload object")
+        return payload
 
     def _connect_call(
         self, path: str, request: dict[str, Any], timeouts: Timeouts

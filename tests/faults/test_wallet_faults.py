@@ -58,13 +58,6 @@ AT_ONCE: list[tuple[Fault, str]] = [
 ]
 
 
-def _is_an_object(fault: Fault) -> bool:
-    """Whether the answer is a 200 with a JSON object."""
-    if isinstance(fault, Status):
-        return fault.code == 200
-    return isinstance(fault, ErrorInside200) or fault == WrongShape("types")
-
-
 FINAL = {"requires_registered_user", "not_found", "status_422"}
 
 
@@ -227,7 +220,7 @@ def check_error_of_sessionms_shape(answered: Answered, reason: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("fault", "reason"), [row for row in AT_ONCE if not _is_an_object(row[0])], ids=str)
+@pytest.mark.parametrize(("fault", "reason"), AT_ONCE, ids=str)
 def test_the_vendor_dialect_answers_in_sessionms_shape_whatever_happens(
     handle: Invoked, sessionm: SessionmSimulator, fault: Fault, reason: str
 ) -> None:
@@ -247,13 +240,38 @@ def test_the_vendor_dialect_answers_in_time_too(hurried: Invoked, sessionm: Sess
     check_error_of_sessionms_shape(answered, "deadline_exceeded")
 
 
-@pytest.mark.parametrize("body", [{"status": "error", "errors": {"code": "validation"}}, {"status": 7}, {}], ids=str)
-def test_any_object_sessionm_answers_with_is_passed_on_in_the_vendor_dialect(
+@pytest.mark.parametrize("body", [{"hello": 1}, {"status": 7}, {}, {"status": "ok", "payload": []}], ids=str)
+def test_an_object_that_is_no_answer_of_sessionms_is_garbled_in_the_vendor_dialect(
     handle: Invoked, sessionm: SessionmSimulator, body: dict[str, Any]
 ) -> None:
     sessionm.faults.add("POST /offers/*", Status(200, body))
 
-    assert post(handle, VENDOR, {"user_id": "member-1"}).body == body
+    check_error_of_sessionms_shape(post(handle, VENDOR, {"user_id": "member-1"}), "upstream_garbled")
+
+
+@pytest.mark.parametrize(
+    "fault", [ErrorInside200(), ErrorInside200("invalid_api_key"), Status(200, {"hello": 1})], ids=str
+)
+def test_the_vendor_dialect_forgets_a_failure_at_once(
+    handle: Invoked, sessionm: SessionmSimulator, fault: Fault
+) -> None:
+    sessionm.faults.add("POST /offers/*", fault)
+    assert post(handle, VENDOR, {"user_id": "member-1"}).body["status"] == "error"
+    sessionm.faults.clear()
+    time.sleep(0.6)
+
+    assert post(handle, VENDOR, {"user_id": "member-1"}).body["status"] == "ok"
+
+
+def test_failures_inside_200s_of_the_vendor_dialect_count_as_failures(
+    handle: Invoked, sessionm: SessionmSimulator
+) -> None:
+    sessionm.faults.add("POST /offers/*", ErrorInside200())
+    codes = [
+        post(handle, VENDOR, {"user_id": "member-1"}, cache_control="no-cache").body["errors"]["code"] for _ in range(6)
+    ]
+
+    assert codes == ["upstream_unavailable"] * 5 + ["circuit_open"]
 
 
 @pytest.mark.parametrize("fault", [Reset(), Status(503), Garbage(), ResetMidBody()], ids=str)

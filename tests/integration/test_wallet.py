@@ -409,10 +409,14 @@ def test_the_vendor_dialect_passes_paging_on_and_fills_in_the_rest(
     assert asked(sessionm)["culture"] == "ko-KR"
 
 
-def test_an_error_sessionm_words_itself_is_passed_on(handle: Invoked, sessionm: SessionmSimulator) -> None:
+def test_a_refusal_is_passed_on_with_sessionms_own_code(handle: Invoked, sessionm: SessionmSimulator) -> None:
     sessionm.faults.add("POST /offers/*", Status(200, {"status": "error", "errors": {"code": "validation"}}))
 
-    assert post(handle, VENDOR, {"user_id": "member-1"}).body == {"status": "error", "errors": {"code": "validation"}}
+    assert post(handle, VENDOR, {"user_id": "member-1"}).body == {
+        "status": "error",
+        "errors": {"code": "validation"},
+        "payload": {"user_offers": [], "total_records": 0},
+    }
 
 
 def test_a_vendor_answer_too_large_for_braze_is_an_error_that_liquid_can_read(

@@ -240,6 +240,33 @@ def test_a_refusal_that_is_not_the_members_is_not_remembered(bundle: Bundle, ses
     assert bundle.wallet()["ok"] is True
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [ErrorInside200(), ErrorInside200("invalid_api_key"), Status(200, {"hello": 1})],
+    ids=["failing", "key refused", "garbled"],
+)
+def test_a_failure_inside_a_200_is_no_answer_to_be_kept_in_sessionms_dialect(
+    bundle: Bundle, sessionm: SessionmSimulator, fault: Any
+) -> None:
+    sessionm.faults.add("POST *", fault, times=1)
+
+    assert verdicts(bundle.prefetch("member-1", dialect="vendor")) == ("finished", 1, 0, 0)
+
+    assert len(offers_asked(sessionm)) == 2
+    assert post(bundle.reads, VENDOR, {"user_id": "member-1"}).body["status"] == "ok"
+    assert len(offers_asked(sessionm)) == 2
+
+
+def test_a_stranger_is_not_asked_for_again_in_sessionms_dialect(bundle: Bundle, sessionm: SessionmSimulator) -> None:
+    assert verdicts(bundle.prefetch("nobody", dialect="vendor")) == ("finished", 0, 1, 0)
+    time.sleep(1.1)
+
+    answered = post(bundle.reads, VENDOR, {"user_id": "nobody"}).body
+
+    assert (answered["status"], answered["errors"]) == ("error", {"code": "user_not_found"})
+    assert len(offers_asked(sessionm)) == 1
+
+
 def test_a_wallet_of_many_pages_is_whole_and_each_page_a_call(bundle: Bundle, sessionm: SessionmSimulator) -> None:
     for number in range(450):
         sessionm.add_offer("member-1", name=f"Offer {number}")
