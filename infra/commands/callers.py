@@ -19,6 +19,7 @@ Which stack: see `infra.commands.stack`. AWS must allow GetSecretValue, PutSecre
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -123,10 +124,15 @@ def run(
         secret = CallersSecret(stack.client("secretsmanager"), _secret_id(stack))
         if wanted is None:
             return _list(secret, stack, console)
+        addresses = _addresses(stack, bundle_path)  # asked for now: what fails after the change would lose the key
         key = draw(_KEY_BYTES)
+        lost = ""
         with _KeyFile(environment.get("FILE", ""), wanted, key) as file:
             caller = put(secret, wanted, key).get(wanted.name)
-            file.keep()
+            try:
+                file.keep()
+            except OSError as error:
+                lost = f"{file.path} cannot be written: {error.strerror}. The key is in force, and shown here instead"
         console.print(f"in {stack.place}", markup=False)
         if caller is None:
             console.print(
@@ -134,13 +140,15 @@ def run(
             )
         elif wanted.keeps_key:
             console.print(f"{wanted.name} is changed and keeps its key", markup=False)
-        elif file.path:
+        elif file.path and not lost:
             console.print(
                 f"the key of {wanted.name} is in {file.path}, for curl -K {file.path}", markup=False, soft_wrap=True
             )
         else:
-            _show_key(wanted, key, caller["allows"], routes, _addresses(stack, bundle_path), console)
-        return 0
+            if lost:
+                console.print(lost, markup=False, soft_wrap=True)
+            _show_key(wanted, key, caller["allows"], routes, addresses, console)
+        return 2 if lost else 0
     except CannotRun as error:
         console.print(str(error), markup=False, soft_wrap=True)
     except (BotoCoreError, ClientError, OSError) as error:
@@ -159,11 +167,21 @@ class _KeyFile:
     def __enter__(self) -> _KeyFile:
         if self.path:
             try:
-                with open(os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as draft:
-                    draft.write(self._line)
+                self._reserve()
             except OSError as error:
+                self.__exit__()
                 raise CannotRun(f"{self.path} cannot be written: {error.strerror}; no key was changed") from None
         return self
+
+    def _reserve(self) -> None:
+        """Does beforehand whatever can fail, so that nothing but a name is left to be changed."""
+        path = Path(self.path)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is no file")
+        with open(os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as draft:
+            draft.write(self._line)
 
     def keep(self) -> None:
         if self.path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from base64 import b64encode
 from collections.abc import Mapping
@@ -216,6 +217,41 @@ def test_a_file_that_cannot_be_written_changes_nothing(aws: Aws, local: Path, tm
 
     assert (code, held(aws)) == (2, before)
     assert "caller.conf cannot be written: No such file or directory; no key was changed" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("folder", "Is a directory"), ("folder/", "Is a directory"), ("pipe", "it is no file")]
+)
+def test_a_key_is_not_changed_for_a_name_that_can_hold_no_file(
+    aws: Aws, local: Path, tmp_path: Path, name: str, words: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    key = key_in(ran(local, **CONTENT)[1])
+    before = held(aws)
+
+    code, said = ran(local, NAME="braze-content", NOW="yes", FILE=f"{tmp_path}/{name}")
+
+    assert (code, held(aws), who(aws, key)) == (2, before, "braze-content")
+    assert f"{name} cannot be written: {words}; no key was changed" in said
+    assert not list((tmp_path / "folder").iterdir())
+
+
+def test_a_key_whose_file_fails_after_all_is_shown_rather_than_lost(
+    aws: Aws, local: Path, tmp_path: Path, faulty_aws: FaultyAws
+) -> None:
+    """A folder takes the file's name between our reserving it and our writing."""
+    leaked = key_in(ran(local, **CONTENT)[1])
+    local.write_text(json.dumps({"aws_url": faulty_aws.url}), encoding="utf-8")
+    path = tmp_path / "caller.conf"
+    faulty_aws.answer("PutSecretValue", lambda _: path.mkdir())
+
+    code, said = ran(local, NAME="braze-content", NOW="yes", FILE=str(path))
+
+    assert code == 2, "a script that waits for the file must not go on"
+    assert "caller.conf cannot be written: Is a directory. The key is in force, and shown here instead" in said
+    assert (who(aws, leaked), who(aws, key_in(said))) == ("", "braze-content")
+    assert [each.name for each in tmp_path.glob("caller.conf*")] == ["caller.conf"]
 
 
 def test_a_deployed_stack_is_asked_where_its_secret_and_its_apis_are(aws: Aws, tmp_path: Path) -> None:
