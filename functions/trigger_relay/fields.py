@@ -10,6 +10,7 @@ A field within objects goes by its path as well: `offer: {title}` is `offer_titl
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -83,6 +84,13 @@ _RULE = re.compile(r"(?P<source>[^=:]+)=(?P<target>[A-Za-z0-9_]+)(:(?P<kind>\w+)
 Path = tuple[str, ...]
 
 
+class _Twice(InvalidInput):
+    """Two fields have one name: which of them was meant, nobody can tell."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message, field=field, hint="Send one of them.")
+
+
 class Taken(NamedTuple):
     """A field under the name it was sent by; the value is None when it was not, and the name then its usual one."""
 
@@ -114,13 +122,16 @@ def _rule(line: str) -> Rule:
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The payload as an object. A comma before a closing brace is let pass, for SessionM's own sample has one."""
+    """The payload as an object. A comma before a closing brace is let pass, for SessionM's own sample has one.
+
+    Raises `InvalidInput`, also for an object that has a name twice.
+    """
     try:
         payload = _decode(body)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, ValueError):
         try:
             payload = _decode(_STRING_OR_TRAILING_COMMA.sub(rb"\1", body))
-        except (msgspec.DecodeError, UnicodeError):
+        except (msgspec.DecodeError, ValueError):
             raise not_json() from None
     if not isinstance(payload, dict):
         raise InvalidInput("expected an object", code="not_an_object", field="body", hint="Send one JSON object.")
@@ -128,7 +139,10 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def in_snake_case(payload: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
-    """The payload with every name in snake_case, also inside; raises `InvalidInput` when two names become one."""
+    """The payload with every name in snake_case, also inside; raises `InvalidInput` when two names become one.
+
+    Within an object in a list a path counts as a name as well; the payload's own are compared by `unwrapped`.
+    """
     if depth > _DEEPEST:
         raise InvalidInput(
             f"objects and lists nested more than {_DEEPEST} deep", field="body", hint="Send what the message shows."
@@ -139,9 +153,7 @@ def in_snake_case(payload: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
         if not new_name:
             raise InvalidInput("a name without letters or digits", field="body", hint="Give every field a name.")
         if new_name in renamed:
-            raise InvalidInput(
-                "two fields have this name once spaces and case are set aside", field=new_name, hint="Send one of them."
-            )
+            raise _Twice("two fields have this name once spaces and case are set aside", new_name)
         renamed[new_name] = _inside(value, depth)
     return renamed
 
@@ -154,7 +166,8 @@ def snake_case(name: str) -> str:
 def unwrapped(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The payload in snake_case, with the fields of wrappers as its own, and JSON within texts read.
 
-    Raises `InvalidInput` when a field stands both in a wrapper and beside it.
+    Raises `InvalidInput` when a field stands both in a wrapper and beside it, or both in an object and by its path, as
+    do `offer: {title}` and `offer_title`.
     """
     fields = in_snake_case(payload)
     for path in list(_paths(fields)):
@@ -163,23 +176,37 @@ def unwrapped(payload: Mapping[str, Any]) -> dict[str, Any]:
         holder: Any = fields
         for name in path[:-1]:
             holder = holder[name]
-        holder[path[-1]] = _json_in(holder[path[-1]])
+        holder[path[-1]] = _json_in(holder[path[-1]], path)
     for name in _WRAPPERS:
         if not isinstance(inner := fields.get(name), dict):
             continue
         del fields[name]
         if twice := sorted(inner.keys() & fields.keys()):
-            raise InvalidInput("this field is there twice", field=f"{name}.{twice[0]}", hint="Send one of them.")
+            raise _Twice("this field is there twice", f"{name}.{twice[0]}")
         fields |= inner
+    _check_paths(fields)
     return fields
 
 
-def _json_in(value: Any) -> Any:
-    """The object within a text, or the value itself if there is none."""
+def _check_paths(fields: Mapping[str, Any]) -> None:
+    """Raises `InvalidInput` when two fields have one name once each goes by its path."""
+    known: set[str] = set()
+    for path in _paths(fields):
+        name = "_".join(path)
+        if name in known:
+            raise _Twice(f"this is {name}, as another field is", ".".join(path))
+        known.add(name)
+
+
+def _json_in(value: Any, path: Path) -> Any:
+    """The object within a text, or the value itself if there is none; `InvalidInput` when it has a name twice."""
     if not isinstance(value, str) or not value.lstrip().startswith("{"):
         return value
     try:
         return in_snake_case(parse(value.encode()))
+    except _Twice as error:
+        error.field = ".".join((*path, error.field or ""))
+        raise
     except InvalidInput:
         return value
 
@@ -280,12 +307,33 @@ def _inside(value: Any, depth: int) -> Any:
     if isinstance(value, dict):
         return in_snake_case(value, depth + 1)
     if isinstance(value, list):
-        return [in_snake_case({"item": item}, depth + 1)["item"] for item in value]
+        return [_item(item, depth + 1) for item in value]
     return value
+
+
+def _item(item: Any, depth: int) -> Any:
+    renamed = in_snake_case({"item": item}, depth)["item"]
+    if isinstance(renamed, dict):
+        _check_paths(renamed)
+    return renamed
 
 
 def _decode(body: bytes) -> Any:
     try:
-        return msgspec.json.decode(body)
+        payload = msgspec.json.decode(body)
+        _NAMES_ONCE.decode(body.decode())
     except RecursionError:
         raise not_json() from None
+    return payload
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    known: set[str] = set()
+    for name, _ in pairs:
+        if name in known:
+            raise _Twice("an object has this name twice", snake_case(name) or "body")
+        known.add(name)
+
+
+# msgspec keeps the last of two equal names and does not say so. This reads no values, only the names of each object.
+_NAMES_ONCE = json.JSONDecoder(object_pairs_hook=_each_once, parse_int=str, parse_float=str, strict=False)

@@ -149,11 +149,63 @@ def test_nested_fields_of_the_table_get_their_one_name_and_others_stay_where_the
     }
 
 
-def test_of_a_flat_and_a_nested_field_of_one_name_both_are_kept() -> None:
-    assert Payload({"offer": {"title": "a"}, "offer_title": "b"}).properties() == {
-        "offer": {"title": "a"},
-        "offer_title": "b",
-    }
+@pytest.mark.parametrize(
+    ("payload", "field"),
+    [
+        ({"offer": {"title": "a"}, "offer_title": "b"}, "offer.title"),
+        ({"Offer Title": "a", "offer": {"Title": "b"}}, "offer.title"),
+        ({"offer": {"title": "a"}, "offer_title": "a"}, "offer.title"),
+        ({"customer": {"identifier": "m"}, "customerIdentifier": "n"}, "customer.identifier"),
+        ({"a": {"b_c": 1}, "a_b": {"c": 2}}, "a_b.c"),
+        ({"a": {"b": {"c": 1}, "b_c": 2}}, "a.b.c"),
+        ({"a": {"b": {"c": 1}}, "a_b": 2}, "a.b"),
+        ({"context": {"offer": {"title": "a"}}, "offer_title": "b"}, "offer.title"),
+        ({"items": [{"offer": {"title": "a"}, "offer_title": "b"}]}, "offer.title"),
+        ({"items": [[{"offer": {"title": "a"}, "offer_title": "b"}]]}, "offer.title"),
+        ({"campaign_custom_data": '{"x": 1, "X": 2}'}, "campaign_custom_data.x"),
+        ({"campaign_custom_data": '{"a": {"b": 1}, "a_b": 2}'}, "campaign_custom_data.a.b"),
+        ({"advanced_settings": '{"logo": "c", "logo": "d"}'}, "advanced_settings.logo"),
+    ],
+)
+def test_a_field_within_an_object_and_another_by_its_path_are_refused(payload: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInput) as error:
+        unwrapped(payload)
+    assert error.value.code == "invalid_field"
+    assert error.value.field == field
+    assert error.value.hint == "Send one of them."
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"offer": {"title": "a"}, "offer_titles": "b", "title": "c"},
+        {"offers": [{"title": "a"}, {"title": "b"}], "offers_title": "c"},
+        {"user": {"email": "a"}, "email": "b", "customer": {"email": "c"}},
+    ],
+)
+def test_fields_whose_paths_differ_are_let_be(payload: dict[str, Any]) -> None:
+    assert unwrapped(payload) == payload
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"offer title": "x", "offer title": "y"}', "offer_title"),
+        (b'{"offer title": "x", "offer title": "x",}', "offer_title"),
+        (b'{"offer title": "x", "offer\\u0020title": "y"}', "offer_title"),
+        (b'{"offer": {"title": 1, "id": 2, "title": 3}}', "title"),
+        (b'{"items": [1, {"a": 1.5e4, "a": 2}]}', "a"),
+        ('{"☕": 1, "☕": 2}'.encode(), "body"),
+    ],
+)
+def test_an_object_with_a_name_twice_is_refused_rather_than_one_lost(body: bytes, field: str) -> None:
+    with pytest.raises(InvalidInput) as error:
+        parse(body)
+    assert (error.value.code, error.value.field) == ("invalid_field", field)
+
+
+def test_a_name_may_stand_in_several_objects() -> None:
+    assert parse(b'{"a": {"id": 1}, "b": {"id": 1}, "id": [{"id": 1}, {"id": 1}], "c": "\\"id\\": 1"}')["id"]
 
 
 def test_the_fields_of_a_wrapper_are_the_messages_own() -> None:
