@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -31,8 +32,9 @@ class BrazeCredentials(msgspec.Struct, frozen=True):
 SeriesUnit = Literal["hour", "day"]
 PurchaseMeasure = Literal["quantity", "revenue"]
 
-_RAW_POINTS = list[dict[str, Any]]
-_POINTS = list[tuple[str, float]]
+# No day, and no number, that Braze has counted or will count lies beyond these. Such numbers are exact as they are.
+_FIRST_DAY, _LAST_DAY = "2000-01-01", "2099-12-31"
+_MOST = 10.0**15
 
 # Braze's texts are kept with a trigger's outcome; this is longer than any of its messages.
 _LONGEST_TEXT = 200
@@ -74,10 +76,23 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One value of a series: of the day (YYYY-MM-DD) or the hour (ISO 8601) that `time` names."""
+    """One value of a series: of the day (YYYY-MM-DD) or the hour (ISO 8601) that `time` names.
+
+    There is none whose time is no time, or whose value nobody can have counted: raises `ValueError`.
+    """
 
     time: str
     value: float
+
+    def __post_init__(self) -> None:
+        datetime.fromisoformat(self.time)
+        # Which reads other forms, too, and their texts do not stand in the order of their days.
+        if not (self.time[4:5] == self.time[7:8] == "-" and self.time[10:11] in ("", "T", " ")):
+            raise ValueError("not written as YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ")
+        if not _FIRST_DAY <= self.time[:10] <= _LAST_DAY:
+            raise ValueError("no day of Braze's")
+        if not -_MOST <= self.value <= _MOST:
+            raise ValueError("no number of Braze's")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +113,14 @@ class SegmentExport:
 
     url: str
     object_prefix: str
+
+
+_RAW_POINTS = list[dict[str, Any]]
+
+# How many there were is never below zero, and whole: 2537.0 comes, too, and what is estimated is rounded. An amount has
+# its cents, and where more was given back than bought, a minus.
+_Count = Annotated[float, msgspec.Meta(ge=0)]
+_COUNTS, _AMOUNTS = list[tuple[str, _Count]], list[tuple[str, float]]
 
 
 class _Listed(msgspec.Struct):
@@ -199,10 +222,13 @@ class Braze:
         reply = self.relay("GET", path, timeouts=timeouts, query=query)
         raise_for_status(upstream, reply, _refusal)
         try:
-            # Whole numbers may come as 2537.0.
             given = [(each["time"], each[name]) for each in msgspec.convert(reply.json(upstream)["data"], _RAW_POINTS)]
-            points = [Point(at[:10] if unit == "day" else at, value) for at, value in msgspec.convert(given, _POINTS)]
-        except (KeyError, msgspec.ValidationError):
+            if name == "revenue":
+                values = msgspec.convert(given, _AMOUNTS)
+            else:
+                values = [(at, round(value)) for at, value in msgspec.convert(given, _COUNTS)]
+            points = [Point(at[:10] if unit == "day" else at, value) for at, value in values]
+        except (KeyError, ValueError):
             raise UpstreamGarbled(upstream, "the answer has no data series") from None
         return sorted(points, key=lambda point: point.time)
 

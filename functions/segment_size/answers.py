@@ -40,23 +40,23 @@ def size_answer(
 ) -> dict[str, Any]:
     """The latest size, the day before, and the trend since `days` days before."""
     points = found.value.points if found else []
-    by_day = {point.time: point.value for point in points}
+    by_day = {point.time: round(point.value) for point in points}
     latest = points[-1] if points else None
-    size = latest.value if latest else None
-    previous = by_day.get(day_before(latest.time, 1)) if latest else None
-    then = by_day.get(day_before(latest.time, days)) if latest else None
+    size = by_day[latest.time] if latest else None
+    previous = by_day.get(day_before(latest, 1)) if latest else None
+    then = by_day.get(day_before(latest, days)) if latest else None
     trend = _change(size, then, wish)
     return {
         **_standing(found, reason),
         "segment_id": segment_id,
-        "size": _whole(size),
+        "size": size,
         "size_text": wish.text(size),
         "date": latest.time if latest else None,
-        "previous_size": _whole(previous),
+        "previous_size": previous,
         **_change(size, previous, wish),
         "trend": _direction(size, then),
         "trend_days": days,
-        "trend_size": _whole(then),
+        "trend_size": then,
         "trend_change": trend["change"],
         "trend_change_text": trend["change_text"],
         "trend_change_percent": trend["change_percent"],
@@ -87,9 +87,10 @@ def count_answer(
 
 def _standing(found: Found[Series] | None, reason: str) -> dict[str, Any]:
     """`reason` is why there is nothing, or why it is stale."""
-    why = reason or (found.value.reason or found.reason if found else "")
+    ok = bool(found and found.value.points)
+    why = reason or (found.value.reason or found.reason if found else "") or ("" if ok else "no_data")
     return {
-        "ok": bool(found and found.value.points),
+        "ok": ok,
         "stale": found is not None and found.stale,
         "reason": why or None,
         "as_of": datetime.fromtimestamp(found.as_of, UTC).isoformat(timespec="seconds") if found else None,
@@ -100,9 +101,9 @@ def _change(now: float | None, then: float | None, wish: Wish) -> dict[str, Any]
     """The difference, with its sign in the text; null and blank where one of the two is not known."""
     if now is None or then is None:
         return {"change": None, "change_text": "", "change_percent": None}
-    change = round(now - then, wish.decimals)
+    change = _rounded(now - then, wish.decimals)
     return {
-        "change": change if wish.decimals else int(change),
+        "change": change,
         "change_text": wish.text(change, signed=True),
         "change_percent": round(100 * change / then, 1) if then else None,
     }
@@ -118,12 +119,10 @@ def _meets(value: float | None, wish: Wish) -> bool:
     return value is not None and value >= (wish.least or 0)
 
 
-def _sum(points: list[Point], decimals: int) -> float | int | None:
-    if not points:
-        return None
-    total = sum(point.value for point in points)
-    return round(total, decimals) if decimals else int(total)
+def _sum(points: list[Point], decimals: int) -> float | None:
+    return _rounded(sum(point.value for point in points), decimals) if points else None
 
 
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
+def _rounded(value: float, decimals: int) -> float:
+    """Rounded here, and then printed as it is: the number and its text are the same."""
+    return round(value, decimals) if decimals else round(value)

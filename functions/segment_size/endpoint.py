@@ -25,7 +25,7 @@ from segment_size.options import (
     SizesOptions,
     span_of,
 )
-from segment_size.series import LENGTH, MOST_AT_ONCE, Analytics, Series, reason_of, today
+from segment_size.series import LENGTH, MOST_AT_ONCE, Analytics, Series, day_of, reason_of
 from shared import aws
 from shared.budgets import ReadBudget
 from shared.config import Settings
@@ -39,9 +39,6 @@ from shared.reads import count_if_out_of_time
 from shared.validation import convert
 
 _RETRY_AFTER = {"Retry-After": "5"}
-
-# Braze's day may have begun before the one in UTC.
-_A_DAY = timedelta(days=1)
 
 # What asking again will not change.
 _FINAL = frozenset({"segment_not_found", "segment_archived", "analytics_off", "no_data", "not_found"})
@@ -100,8 +97,8 @@ def size_of(
         recent = analytics.sizes(segment_id, deadline)
         if options.days < LENGTH - 1 or not recent.value.points:
             return recent
-        last = today(recent.as_of)
-        return analytics.sizes_between(segment_id, last - timedelta(days=options.days + 2), last + _A_DAY, deadline)
+        latest = day_of(recent.value.points[-1])  # which may be long past
+        return analytics.between(recent, segment_id, latest - timedelta(days=options.days), latest, deadline)
 
     return _or_reason(found, lambda got, reason: size_answer(segment_id, wish, options.days, got, reason), reason_of)
 
@@ -157,7 +154,7 @@ def vendor_answer(
         in_brazes_words = error.vendor_message if isinstance(error, UpstreamRefused) else ""
         return Answer(200, {"message": in_brazes_words or reason_of(error), "data": []})
     _count(found)
-    data = [{"time": point.time, "size": int(point.value)} for point in found.value.points]
+    data = [{"time": point.time, "size": round(point.value)} for point in found.value.points]
     return Answer(200, {"message": "success", "data": data})
 
 

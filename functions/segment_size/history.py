@@ -7,8 +7,8 @@ first; what is written until something fails is whole, so the next time finds wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from clients.braze import Point
 from shared.aws import store
@@ -39,7 +39,7 @@ class History:
             self._write(segment_id, latest[start : start + _BATCH])
 
     def sizes(self, segment_id: str, first: str, last: str) -> list[Point]:
-        """Those that were noted for the days from `first` to `last`, oldest first."""
+        """Those noted for the days from `first` to `last`, oldest first; one that cannot be read counts as none."""
         with store("segment history"):
             found = self._client.query(
                 TableName=self._table,
@@ -47,7 +47,7 @@ class History:
                 ExpressionAttributeNames={"#day": "day"},
                 ExpressionAttributeValues={":segment": {"S": segment_id}, ":first": {"S": first}, ":last": {"S": last}},
             )
-        return [Point(item["day"]["S"], int(item["size"]["N"])) for item in found["Items"]]
+        return [size for item in found["Items"] if (size := _read(item)) is not None]
 
     def _has(self, segment_id: str, size: Point) -> bool:
         with store("segment history"):
@@ -76,3 +76,10 @@ class History:
             )
         if answer.get("UnprocessedItems"):
             raise StoreUnavailable("segment history: not all of it was taken")
+
+
+def _read(item: Mapping[str, Any]) -> Point | None:
+    try:
+        return Point(item["day"]["S"], int(item["size"]["N"]))
+    except (KeyError, ValueError):
+        return None

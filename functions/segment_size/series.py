@@ -51,7 +51,7 @@ REFUSED_SECONDS = 300.0
 
 
 class Series(msgspec.Struct, frozen=True):
-    """Values, oldest first; `reason` is why there are none."""
+    """Values, oldest first; `reason` is why there are none. One kept with a point that cannot be counts as none."""
 
     points: list[Point]
     reason: str = ""
@@ -94,7 +94,12 @@ class Analytics:
 
     def sizes_between(self, segment_id: str, first: date, last: date, deadline: Deadline) -> Found[Series]:
         """Sizes of the days from `first` to `last`, from history and, where that does not reach, from Braze."""
-        found = self.sizes(segment_id, deadline)
+        return self.between(self.sizes(segment_id, deadline), segment_id, first, last, deadline)
+
+    def between(
+        self, found: Found[Series], segment_id: str, first: date, last: date, deadline: Deadline
+    ) -> Found[Series]:
+        """The same for a segment whose sizes of the last hundred days were found already."""
         points = {point.time: point for point in found.value.points}
         # A day later than it must be, for Braze's days may begin before those in UTC.
         covered = today(found.as_of) - timedelta(days=LENGTH - 2)
@@ -238,8 +243,12 @@ def window_of(points: list[Point], length: int) -> tuple[list[Point], list[Point
     return points[-length:], before if len(before) == length else []
 
 
-def day_before(day: str, days: int) -> str:
-    return (date.fromisoformat(day) - timedelta(days=days)).isoformat()
+def day_of(point: Point) -> date:
+    return date.fromisoformat(point.time[:10])
+
+
+def day_before(point: Point, days: int) -> str:
+    return (day_of(point) - timedelta(days=days)).isoformat()
 
 
 def _key(kind: str, *parts: str) -> str:

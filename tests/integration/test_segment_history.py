@@ -93,6 +93,39 @@ def test_a_trend_over_a_year_comes_from_history(aws: Aws, handle: Invoked) -> No
     assert (body["trend_size"], body["trend"]) == (365, "up")
 
 
+@pytest.mark.parametrize("days", ["98", "99", "365", "1000"])
+def test_a_size_of_long_ago_is_the_latest_however_far_a_trend_looks_back(
+    handle: Invoked, braze: BrazeSimulator, days: str
+) -> None:
+    told = [{"time": day(321), "size": 4_000}, {"time": day(320), "size": 5_000}]
+    braze.faults.add("GET /segments/data_series", Status(200, {"message": "success", "data": told}))
+
+    body = size(handle, days=days)
+
+    assert (body["ok"], body["reason"], body["size"], body["date"]) == (True, None, 5_000, day(320))
+    assert (body["previous_size"], body["trend"]) == (4_000, None)
+
+
+def test_a_trend_looks_back_from_a_latest_size_of_long_ago(aws: Aws, handle: Invoked, braze: BrazeSimulator) -> None:
+    note(aws, 500)
+    told = [{"time": day(320), "size": 5_000}]
+    braze.faults.add("GET /segments/data_series", Status(200, {"message": "success", "data": told}))
+
+    body = size(handle, days="180")
+
+    assert (body["size"], body["trend"], body["trend_size"], body["trend_change"]) == (5_000, "up", 500, 4_500)
+
+
+@pytest.mark.parametrize(("time", "size_then"), [(day(365) + "x", "5"), (day(365), "5.5"), (day(365), "1" + "0" * 30)])
+def test_a_noted_size_that_cannot_be_counts_as_none(aws: Aws, handle: Invoked, time: str, size_then: str) -> None:
+    item = {"segment_id": {"S": "segment-1"}, "day": {"S": time}, "size": {"N": size_then}}
+    aws.dynamodb.put_item(TableName=aws.table("history"), Item=item)
+    note(aws, 364)
+
+    assert series(handle, starting_at=day(366))[0]["size"] == 364
+    assert size(handle, days="365")["ok"] is True
+
+
 def test_what_history_has_not_is_asked_for_once(handle: Invoked, braze: BrazeSimulator) -> None:
     for _ in range(2):
         data = series(handle, length="3", ending_at=day(200))

@@ -200,6 +200,102 @@ def test_a_reason_that_braze_does_not_give_is_no_data(handle: Invoked, braze: Br
     assert short(handle, "segment-silent").body["reason"] == "no_data"
 
 
+# --- what cannot be ---------------------------------------------------------------------------------------------------
+
+
+def one_point(time: str = "2026-11-22", size: str = "10") -> Status:
+    """Braze's answer with one point, its size as it stands in the JSON."""
+    return Status(200, f'{{"message":"success","data":[{{"time":"{time}","size":{size}}}]}}')
+
+
+IMPOSSIBLE = [
+    *(one_point(time) for time in ("Nov 22", "", "2026-13-45", "0001-01-01", "9999-12-31", "2026-W47-7", "2026W47")),
+    *(one_point(size=size) for size in ("-10", "1e308", "1e400", "NaN", "Infinity", "-1e-9", "1" + "0" * 30, "true")),
+]
+
+
+@pytest.mark.parametrize("fault", IMPOSSIBLE, ids=str)
+def test_a_day_or_a_size_that_cannot_be_is_not_believed_and_not_kept(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator, fault: Status
+) -> None:
+    braze.faults.add("GET /segments/data_series", fault)
+
+    answered = short(handle)
+
+    assert answered.status == 200
+    assert answered.body == {
+        "ok": False,
+        "stale": False,
+        "reason": "upstream_garbled",
+        "segment_id": "segment-1",
+        **NOTHING,
+    }
+    assert vendor(handle).body == {"message": "upstream_garbled", "data": []}
+    assert not any("value" in item for item in aws.items("cache"))
+    assert aws.items("history") == []
+
+
+def test_an_old_size_serves_in_place_of_one_that_cannot_be(aws: Aws, handle: Invoked, braze: BrazeSimulator) -> None:
+    remember(aws, 10, 11, age=4_000)
+    braze.faults.add("GET *", one_point("Nov 22"))
+
+    body = short(handle).body
+
+    assert (body["ok"], body["stale"], body["reason"], body["size"]) == (True, True, "upstream_garbled", 11)
+
+
+def test_a_series_that_cannot_be_leaves_the_other_segments(handle: Invoked, braze: BrazeSimulator) -> None:
+    braze.add_segment("segment-2")
+    sized(braze, 7, segment_id="segment-2")
+    short(handle, "segment-2")
+    braze.faults.add("GET *", one_point("Nov 22"))
+
+    answered = get(handle, "GET /segments/sizes", query={"ids": "segment-1,segment-2"})
+
+    assert (answered.status, answered.body["ok"], answered.body["reason"]) == (200, False, "upstream_garbled")
+    assert [each["size"] for each in answered.body["segments"]] == [None, 7]
+
+
+@pytest.mark.parametrize(
+    "point",
+    [{"time": "Nov 22", "value": 10}, {"time": "0001-01-01", "value": 10}, {"time": "2026-11-22", "value": 1e99}],
+)
+def test_a_series_kept_with_what_cannot_be_counts_as_none(
+    aws: Aws, handle: Invoked, braze: BrazeSimulator, point: dict[str, object]
+) -> None:
+    Cache(aws.dynamodb, aws.table("cache"), dict, 604_800).put('segment#["segment-1"]', {"points": [point]})
+    sized(braze, 20, 21)
+
+    assert [short(handle).body["size"] for _ in range(2)] == [21, 21]
+    assert len(braze.requests()) == 1
+
+
+def test_a_series_kept_without_points_or_a_reason_is_no_data(aws: Aws, handle: Invoked) -> None:
+    remember(aws, age=10)
+
+    body = short(handle).body
+
+    assert (body["ok"], body["reason"]) == (False, "no_data")
+
+
+def test_a_size_that_is_not_whole_is_rounded_once(handle: Invoked, braze: BrazeSimulator) -> None:
+    braze.faults.add("GET *", one_point(date.today().isoformat(), "5.7"))
+
+    body = short(handle, min="6").body
+
+    assert (body["size"], body["size_text"], body["meets_min"]) == (6, "6", True)
+    assert [point["size"] for point in vendor(handle).body["data"]] == [6]
+
+
+def test_sizes_kept_unrounded_are_the_same_in_number_and_text(aws: Aws, handle: Invoked) -> None:
+    remember(aws, 4.4, 5.7, age=10)  # type: ignore[arg-type]
+
+    body = short(handle, days="1").body
+
+    assert [body[name] for name in ("size", "size_text", "previous_size", "trend_size")] == [6, "6", 4, 4]
+    assert (body["change"], body["change_text"], body["trend_change"]) == (2, "+2", 2)
+
+
 # --- trend and text ---------------------------------------------------------------------------------------------------
 
 

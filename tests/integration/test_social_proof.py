@@ -104,6 +104,63 @@ def test_what_was_sold_is_a_quantity_or_revenue(
     assert counting.requests()[0].path == f"/purchases/{measure}_series"
 
 
+@pytest.mark.parametrize("value", [1e308, -1e308, 1e16])
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [("count", {}), ("purchase_quantity", {"measure": "quantity"}), ("revenue", {"measure": "revenue"})],
+)
+def test_a_number_that_cannot_be_is_not_believed_and_not_kept(
+    aws: Aws, handle: Invoked, counting: BrazeSimulator, name: str, query: dict[str, str], value: float
+) -> None:
+    counting.faults.add("GET *", points(name, value, 1, value))
+
+    answered = (product if query else event)(handle, on_error="data", window="1d", **query)
+
+    assert (answered.status, answered.body["ok"], answered.body["reason"]) == (200, False, "upstream_garbled")
+    assert not any("value" in item for item in aws.items("cache"))
+
+
+@pytest.mark.parametrize("window", ["1d", "1h"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        {"time": "Nov 22", "count": 1},
+        {"time": "2026-22-11T05:00:00Z", "count": 1},
+        {"time": "2026-11-22", "count": -1},
+    ],
+    ids=str,
+)
+def test_a_count_below_zero_or_of_no_time_is_not_believed(
+    handle: Invoked, counting: BrazeSimulator, window: str, point: dict[str, object]
+) -> None:
+    counting.faults.add("GET *", Status(200, {"message": "success", "data": [point]}))
+
+    assert event(handle, window=window).body["reason"] == "upstream_garbled"
+
+
+def test_an_hour_that_is_none_is_not_believed(handle: Invoked, counting: BrazeSimulator) -> None:
+    data = [{"time": "2026-11-22T25:00:00Z", "count": 1}]
+    counting.faults.add("GET *", Status(200, {"message": "success", "data": data}))
+
+    assert event(handle, window="1h").body["reason"] == "upstream_garbled"
+
+
+def test_what_was_given_back_can_be_more_than_what_was_bought(handle: Invoked, counting: BrazeSimulator) -> None:
+    counting.faults.add("GET *", points("revenue", 20, -5.25))
+
+    body = product(handle, measure="revenue", window="1d").body
+
+    assert (body["sold"], body["sold_text"], body["change"], body["change_text"]) == (-5.25, "-5.25", -25.25, "-25.25")
+
+
+def test_a_count_that_is_not_whole_is_rounded_once(handle: Invoked, counting: BrazeSimulator) -> None:
+    counting.faults.add("GET *", points("count", 1, 5.7))
+
+    body = event(handle, window="1d").body
+
+    assert (body["count"], body["count_text"], body["change"], body["change_text"]) == (6, "6", 5, "+5")
+
+
 def test_every_window_of_a_unit_comes_from_one_call(handle: Invoked, counting: BrazeSimulator) -> None:
     for window in ("1h", "24h", "100h"):
         assert product(handle, window=window).body["ok"] is True
