@@ -5,7 +5,6 @@ What a message prints is made of it for each answer (`wallet_proxy/wallet.py`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 
 from shared.errors import UpstreamGarbled
+from shared.values import date_of, number_of
 
 # The most offers SessionM's documentation asks for at once.
 MAX_OFFERS = 1000
@@ -38,7 +38,9 @@ _SPELLINGS: Mapping[str, tuple[str, ...]] = {
 # What an offer says of itself when it can no longer be used. Which words SessionM has is not published.
 _SPENT = frozenset({"redeemed", "used", "expired", "revoked"})
 
-_NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,6})?\Z")
+# No member has more offers than this: a count above it is no count, and would be printed.
+_MOST_RECORDS = 100_000
+
 _NEVER = float("inf")
 _DAY_SECONDS = 86_400
 
@@ -72,7 +74,7 @@ class Wallet(msgspec.Struct, frozen=True, array_like=True):
 def next_page(pages: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
     """`skip` and `take` of the next page of a wallet, given its payloads so far; None when that is all of it.
 
-    Raises `UpstreamGarbled` as `offers_of` does.
+    Raises `UpstreamGarbled` as `check_page` does.
     """
     if not pages:
         return 0, PAGE_OFFERS
@@ -97,12 +99,22 @@ def wallet_of(pages: Sequence[Mapping[str, Any]]) -> Wallet:
             if not _is_spent(user_offer):
                 offers.setdefault(key, offer)
     payload = pages[0]
+    # After a page without an offer there are no more to come, whatever the count says.
+    is_whole = not offers_of(pages[-1])
     return Wallet(
-        _number(payload.get("available_points")),
-        _number(payload.get("total_points")),
-        max(0, total_of(payload) - fetched),
+        _points_of(payload, "available_points"),
+        _points_of(payload, "total_points"),
+        0 if is_whole else max(0, total_of(payload) - fetched),
         sorted(offers.values(), key=lambda offer: _NEVER if offer.ends_at is None else offer.ends_at),
     )
+
+
+def check_page(payload: Mapping[str, Any]) -> None:
+    """Raises `UpstreamGarbled` when a payload of `get_user_offers` is none that a wallet can be made of."""
+    offers_of(payload)
+    total_of(payload)
+    for name in ("available_points", "total_points"):
+        _points_of(payload, name)
 
 
 def offers_of(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -116,9 +128,22 @@ def offers_of(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def total_of(payload: Mapping[str, Any]) -> int:
-    """How many offers SessionM says there are; 0 when it does not say."""
+    """How many offers SessionM says there are; 0 when it does not say. Raises `UpstreamGarbled` past belief."""
     total_records = payload.get("total_records")
-    return total_records if type(total_records) is int else 0
+    if type(total_records) is not int:
+        return 0
+    if total_records > _MOST_RECORDS:
+        raise UpstreamGarbled("SessionM Connect", f"total_records is above {_MOST_RECORDS}")
+    return total_records
+
+
+def _points_of(payload: Mapping[str, Any], name: str) -> float | int | None:
+    """None when SessionM leaves them out. Anything but a number would be printed, or left blank in a sentence."""
+    sent = payload.get(name)
+    points = _number(sent)
+    if points is None and sent is not None:
+        raise UpstreamGarbled("SessionM Connect", f"{name} is no number")
+    return points
 
 
 def _offer_of(user_offer: Mapping[str, Any]) -> Offer:
@@ -129,12 +154,12 @@ def _offer_of(user_offer: Mapping[str, Any]) -> Offer:
     if ours["image_url"] is None:
         ours["image_url"] = next(_media_uris(user_offer.get("media")), None)
     ours["points_required"] = _number(ours["points_required"])
-    expiry = expiry_of(ours["expires_at"])
-    if expiry is None:
+    end = _end_of(ours["expires_at"])
+    if end is None:
         return Offer(**ours, ends_at=None)
+    moment, is_day = end
     # A date alone is the last day on which the offer is good.
-    is_day = len(ours["expires_at"]) <= len("2026-11-22")
-    return Offer(**ours, ends_at=expiry.timestamp() + (_DAY_SECONDS if is_day else 0))
+    return Offer(**ours, ends_at=moment.timestamp() + (_DAY_SECONDS if is_day else 0))
 
 
 def _is_spent(user_offer: Mapping[str, Any]) -> bool:
@@ -148,17 +173,29 @@ def _media_uris(media: Any) -> Iterator[str]:
             yield item["uri"]
 
 
-def expiry_of(text: Any) -> datetime | None:
-    """The moment of expiry; None when there is none, or none that is ISO 8601. Without a zone it is taken as UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def expiry_of(value: Any) -> datetime | None:
+    """The moment of expiry; None when there is none, or none that can be read. Without a zone it is taken as UTC."""
+    end = _end_of(value)
+    return end[0] if end else None
+
+
+def _end_of(value: Any) -> tuple[datetime, bool] | None:
+    """The moment, and whether it is a day without an hour."""
+    for reader in (_as_it_is, date_of):
+        try:
+            text = reader(value)
+            moment = datetime.fromisoformat(text)
+        except (TypeError, ValueError):
+            continue
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC), len(text) <= len("2026-11-22")
+    return None
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _number(value: Any) -> int | float | None:
     """A number, also one that came as text; anything else is none."""
-    if isinstance(value, str) and _NUMBER.match(value):
-        return float(value) if "." in value else int(value)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    number = number_of(value)
+    return number if isinstance(number, int | float) and not isinstance(number, bool) else None

@@ -7,32 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Literal
+
+from shared.values import date_of, number_of
 
 Kind = Literal["as_is", "text", "number", "date"]
 
 # Fields the table does not know, and whose name says what they are.
 _NAMED_LIKE_A_DATE = re.compile(r"_(date|at)\Z")
-
-_WHOLE = re.compile(r"[+-]?\d{1,15}\Z")
-_DECIMAL = re.compile(r"[+-]?\d{1,15}\.\d{1,15}\Z")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d{1,15})?\Z")
-
-# "2026-11-30 23:59:59 +0000", with or without time and zone, as Ruby and SQL print it.
-_ISO_LIKE = re.compile(
-    r"(?P<date>\d{4}[-/]\d{2}[-/]\d{2})"
-    r"([T ]+(?P<time>\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?) ?(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2})?)?\Z",
-    re.IGNORECASE,
-)
-# "11/30/2026 23:59", month first, as in the country SessionM comes from.
-_AMERICAN = re.compile(r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})( (?P<time>\d{2}:\d{2}(:\d{2})?))?\Z")
-# "Nov 30, 2026" and "30 November 2026".
-_IN_WORDS = ("%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y")
-
-# Epoch seconds from 2001 to 2286, and the same in milliseconds.
-_EPOCH_SECONDS = range(10**9, 10**10)
-_EPOCH_MILLISECONDS = range(10**12, 10**13)
 
 
 def kind_by_name(name: str) -> Kind:
@@ -43,66 +25,13 @@ def converted(value: Any, kind: Kind) -> Any:
     return KINDS[kind](value)
 
 
-def _number(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if _THOUSANDS.match(text):
-        text = text.replace(",", "")
-    if _WHOLE.match(text):
-        return int(text)
-    return float(text) if _DECIMAL.match(text) else value
-
-
 def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _date(value: Any) -> Any:
-    """ISO 8601; a zone is kept if there was one, and never made up."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _from_epoch(value)
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if found := _ISO_LIKE.match(text):
-        return _checked(found["date"].replace("/", "-"), found["time"], _zone(found["zone"] or "")) or value
-    if found := _AMERICAN.match(text):
-        date = f"{found['year']}-{int(found['month']):02}-{int(found['day']):02}"
-        return _checked(date, found["time"], "") or value
-    for form in _IN_WORDS:
-        try:
-            return datetime.strptime(text, form).date().isoformat()
-        except ValueError:
-            continue
-    return value
-
-
-def _from_epoch(value: int) -> Any:
-    if value in _EPOCH_MILLISECONDS:
-        value //= 1000
-    return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if value in _EPOCH_SECONDS else value
-
-
-def _zone(zone: str) -> str:
-    if zone.upper() in ("Z", "UTC", "GMT", "+0000", "-0000"):
-        return "Z"
-    return f"{zone[:3]}:{zone[-2:]}" if zone else ""
-
-
-def _checked(date: str, time: str | None, zone: str) -> str:
-    """Put together, or empty when there is no such day or hour."""
-    written = f"{date}T{time}{zone}" if time else date
-    try:
-        datetime.fromisoformat(f"{date}T{time[:8]}" if time else date)
-    except ValueError:
-        return ""
-    return written
 
 
 KINDS: Mapping[Kind, Callable[[Any], Any]] = {
     "as_is": lambda value: value,
     "text": _text,
-    "number": _number,
-    "date": _date,
+    "number": number_of,
+    "date": date_of,
 }

@@ -20,7 +20,7 @@ from bulk.parcels import Parcel
 from bulk.verdicts import Settling
 from clients.sessionm import Sessionm
 from clients.transport import Timeouts
-from clients.wallet import Wallet, next_page, wallet_of
+from clients.wallet import Wallet, check_page, next_page, wallet_of
 from shared.cache import Cache, Known, TooLargeToKeep
 from shared.errors import (
     AnswerTooLarge,
@@ -200,6 +200,7 @@ class Wallets:
         page = self._sessionm.get_user_offers(
             call.user_id, culture=call.wish.culture, skip=skip, take=take, timeouts=_TIMEOUTS, once=True
         )
+        check_page(page)
         pages = (*call.pages, page)
         return wallet_of(pages) if next_page(pages) is None else replace(call, pages=pages, tries=0)
 

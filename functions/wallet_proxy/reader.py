@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from clients.sessionm import Sessionm
 from clients.timeouts import timeouts_of
-from clients.wallet import Wallet, next_page, offers_of, wallet_of
+from clients.wallet import Wallet, check_page, next_page, wallet_of
 from shared.deadline import Deadline
 from shared.errors import BundleError
 from shared.flight import Found, SingleFlight
@@ -69,7 +69,7 @@ class WalletReader:
             payload = self._sessionm.get_user_offers(
                 user_id, culture=culture, skip=skip, take=take, timeouts=timeouts_of(deadline)
             )
-            offers_of(payload)
+            check_page(payload)
             return payload
 
         return self._upstream.read(ask, deadline)

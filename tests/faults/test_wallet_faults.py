@@ -187,6 +187,19 @@ def test_a_failing_sessionm_is_data_with_its_reason(
     check_nothing_known(in_time(handle), reason)
 
 
+@pytest.mark.parametrize(
+    "more", [{"available_points": "lots"}, {"total_points": []}, {"total_records": 10**9}], ids=str
+)
+def test_text_where_points_should_be_and_a_count_past_belief_are_garbled(
+    handle: Invoked, sessionm: SessionmSimulator, more: dict[str, Any]
+) -> None:
+    payload = {"user_offers": [], "available_points": 5, "total_points": 7, "total_records": 0, **more}
+    sessionm.faults.add("POST /offers/*", Status(200, {"status": "ok", "payload": payload}))
+
+    check_nothing_known(in_time(handle), "upstream_garbled")
+    assert len(sessionm.requests()) == 2, "asked again at once"
+
+
 def test_a_template_that_retries_gets_a_503_when_time_is_up(hurried: Invoked, sessionm: SessionmSimulator) -> None:
     sessionm.faults.add("POST /offers/*", Slow(5))
 

@@ -257,6 +257,16 @@ def test_a_failure_inside_a_200_is_no_answer_to_be_kept_in_sessionms_dialect(
     assert len(offers_asked(sessionm)) == 2
 
 
+def test_a_wallet_whose_points_are_no_number_is_asked_for_again(bundle: Bundle, sessionm: SessionmSimulator) -> None:
+    payload = {"user_offers": [{"offer_id": "1"}], "total_records": 2, "available_points": "lots"}
+    sessionm.faults.add("POST *", Status(200, {"status": "ok", "payload": payload}), times=1)
+
+    assert verdicts(bundle.prefetch("member-1")) == ("finished", 1, 0, 0)
+
+    assert bundle.wallet()["available_points"] == 120
+    assert len(offers_asked(sessionm)) == 2
+
+
 def test_a_stranger_is_not_asked_for_again_in_sessionms_dialect(bundle: Bundle, sessionm: SessionmSimulator) -> None:
     assert verdicts(bundle.prefetch("nobody", dialect="vendor")) == ("finished", 0, 1, 0)
     time.sleep(1.1)

@@ -130,7 +130,22 @@ def test_only_the_fields_asked_for_are_answered() -> None:
         ("9999-12-31T23:59:59-14:00", True),
         ("next year", True),
         ("", True),
-        (1_700_000_000, True),
+        (1_577_836_800, False),
+        (1_700_000_000, False),
+        (1_700_000_000_000, False),
+        (1_900_000_000, True),
+        ("11/30/2020", False),
+        ("11/22/2026", True),
+        ("Nov 21, 2026", False),
+        ("22 November 2026", True),
+        ("2020-1-5T00:00:00Z", False),
+        ("2026-11-22 11:59:59 UTC", False),
+        (" 2026-11-22 ", True),
+        ("2020-01-05 00:00:00 +9900", True),
+        (10**30, True),
+        ([1_577_836_800], True),
+        ({"date": "2020-01-05"}, True),
+        (True, True),
         (None, True),
     ],
 )
@@ -158,11 +173,43 @@ def test_the_count_is_sessionms_or_else_ours(total_records: Any, count: int, tru
     assert (found["offer_count"], found["truncated"]) == (count, truncated)
 
 
-@pytest.mark.parametrize(("points", "shown"), [(0, 0), (12.5, 12.5), (None, None), ("100", 100), (True, None)])
+@pytest.mark.parametrize("total_records", [100_001, 10**9])
+def test_a_count_that_no_member_has_is_garbled(total_records: int) -> None:
+    with pytest.raises(UpstreamGarbled):
+        shaped({"offer_id": "1"}, total_records=total_records)
+
+
+def test_offers_that_were_promised_and_never_came_are_not_counted() -> None:
+    pages: list[dict[str, Any]] = [{"user_offers": [{"id": "a"}], "total_records": 300}, {"user_offers": []}]
+
+    assert wallet_of(pages).not_fetched == 0
+
+
+@pytest.mark.parametrize(
+    ("points", "shown"),
+    [
+        *((0, 0), (12.5, 12.5), (-7, -7), (None, None)),
+        *(("100", 100), ("1970", 1970), ("1,970", 1970), ("1970.5", 1970.5), (" 7 ", 7)),
+    ],
+)
 def test_points_are_numbers_or_null(points: Any, shown: float | None) -> None:
     found = shaped(available_points=points, total_points=points)
 
     assert (found["available_points"], found["total_points"]) == (shown, shown)
+
+
+@pytest.mark.parametrize("name", ["available_points", "total_points"])
+@pytest.mark.parametrize("points", ["lots", "", "1e5", "1,97", "nan", True, [], {"value": 5}])
+def test_points_that_are_no_number_are_garbled(name: str, points: Any) -> None:
+    with pytest.raises(UpstreamGarbled):
+        shaped(**{name: points})
+
+
+def test_points_that_are_left_out_are_null_and_blank() -> None:
+    found = answer_of(wallet_of([{"user_offers": []}]), Shape("en-US", 50, ALL), NOW)
+
+    assert (found["available_points"], found["available_points_text"]) == (None, "")
+    assert (found["total_points"], found["total_points_text"]) == (None, "")
 
 
 @pytest.mark.parametrize(
@@ -172,6 +219,8 @@ def test_points_are_numbers_or_null(points: Any, shown: float | None) -> None:
         ("2026-11-23T00:00:00Z", "November 23, 2026", 1),
         ("2026-12-22", "December 22, 2026", 30),
         ("2026-11-23T03:30:00+14:00", "November 23, 2026", 0),
+        ("12/22/2026", "December 22, 2026", 30),
+        (1_795_435_200, "November 23, 2026", 1),
         (None, None, None),
         ("soon", None, None),
     ],
