@@ -39,7 +39,7 @@ from rich.table import Table
 from authorizer.callers import fits
 from authorizer.sources import networks_of, published
 from infra.commands.callers_secret import CallersSecret, Wanted, put
-from infra.commands.stack import CannotRun, Stack, local_bundle, stack_of
+from infra.commands.stack import CannotRun, Stack, local_bundle, stack_of, words_of
 from infra.commands.wishes import said_yes
 from infra.local.aws import physical_name
 from infra.local.template import TEMPLATE_PATH, parse
@@ -152,7 +152,7 @@ def run(
     except CannotRun as error:
         console.print(str(error), markup=False, soft_wrap=True)
     except (BotoCoreError, ClientError, OSError) as error:
-        console.print(f"this did not work: {error}", markup=False, soft_wrap=True)
+        console.print(f"this did not work: {words_of(error)}", markup=False, soft_wrap=True)
     return 2
 
 

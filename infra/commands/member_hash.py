@@ -17,7 +17,7 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from infra.commands.stack import CannotRun, Stack, stack_of
+from infra.commands.stack import CannotRun, Stack, stack_of, words_of
 from infra.local.aws import physical_name
 from shared.members import LogKey, member_hash
 
@@ -52,7 +52,7 @@ def _key_of(stack: Stack) -> str:
         held = stack.client("secretsmanager").get_secret_value(SecretId=secret_id).get("SecretString", "")
         return msgspec.json.decode(held, type=LogKey).key
     except (BotoCoreError, ClientError) as error:
-        raise CannotRun(f"{_SECRET} of {stack.place} cannot be read: {error}") from None
+        raise CannotRun(f"{_SECRET} of {stack.place} cannot be read: {words_of(error)}") from None
     except msgspec.DecodeError:
         raise CannotRun(f"{_SECRET} of {stack.place} holds no key") from None
 

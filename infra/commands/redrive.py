@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from infra.commands.stack import CannotRun, Stack, stack_of
+from infra.commands.stack import CannotRun, Stack, refusal, stack_of
 from infra.commands.wishes import said_yes
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def move(sqs: SQSClient, dead_letters_url: str, queue_url: str, wait_seconds: in
             try:
                 yield _moved(sqs, batch, dead_letters_url, queue_url)
             except (BotoCoreError, ClientError) as error:
-                raise CannotRun(f"SQS refuses: {error}. What was not moved stays where it is") from None
+                raise CannotRun(f"{refusal(error, 'SQS')}. What was not moved stays where it is") from None
 
 
 def _moved(sqs: SQSClient, batch: Sequence[MessageTypeDef], dead_letters_url: str, queue_url: str) -> int:
@@ -83,7 +83,7 @@ def depth(sqs: SQSClient, url: str) -> tuple[int, int]:
             AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
         )["Attributes"]
     except (BotoCoreError, ClientError) as error:
-        raise CannotRun(f"SQS refuses: {error}") from None
+        raise CannotRun(refusal(error, "SQS")) from None
     return int(found["ApproximateNumberOfMessages"]), int(found["ApproximateNumberOfMessagesNotVisible"])
 
 
@@ -154,7 +154,7 @@ def _received(sqs: SQSClient, url: str, wait_seconds: int) -> Sequence[MessageTy
             MessageSystemAttributeNames=["SentTimestamp"],
         )
     except (BotoCoreError, ClientError) as error:
-        raise CannotRun(f"SQS refuses: {error}") from None
+        raise CannotRun(refusal(error, "SQS")) from None
     return answer.get("Messages", [])
 
 

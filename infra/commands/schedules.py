@@ -30,7 +30,7 @@ from rich.table import Table
 
 from bulk.rows import MAX_TTL_SECONDS, ttl_seconds_of
 from infra.commands.periods import Unclear, default_ttl_seconds, longest_period_seconds, spelled
-from infra.commands.stack import CannotRun, Stack, stack_of
+from infra.commands.stack import CannotRun, Stack, stack_of, words_of
 from infra.commands.wishes import NO, said_yes, tags_of
 from infra.local.aws import ACCOUNT_ID, physical_name
 from infra.local.template import REGION
@@ -221,7 +221,7 @@ def run(command: str, environment: Mapping[str, str], console: Console, bundle_p
         told = "there is no such schedule; see make schedules" if code == "ResourceNotFoundException" else str(error)
         console.print(told, markup=False, soft_wrap=True)
     except BotoCoreError as error:
-        console.print(str(error), markup=False, soft_wrap=True)
+        console.print(words_of(error), markup=False, soft_wrap=True)
     return 2
 
 

@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 _LOCAL_BUNDLE: Final = ROOT / ".local" / "bundle.json"
 _DEPLOYMENTS: Final = (ROOT / "samconfig.local.toml", ROOT / "samconfig.toml")
 _LOCAL_STACK: Final = "local"
+
+# A person waits: half a minute of silence is told, where boto3's own would be five of them. No call here takes long.
+PATIENCE: Final = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 2})
+_SILENCE: Final = (ConnectTimeoutError, ReadTimeoutError)
 
 
 class CannotRun(Exception):
@@ -33,10 +38,11 @@ class Stack:
     place: str
     session: boto3.Session
     endpoint_url: str | None = None
+    patience: Config = PATIENCE
 
     def client(self, service: Any) -> Any:
         """A boto3 client of the account that the stack is in."""
-        return self.session.client(service, endpoint_url=self.endpoint_url)
+        return self.session.client(service, endpoint_url=self.endpoint_url, config=self.patience)
 
     def physical_id(self, logical_id: str) -> str:
         """What a resource is called in AWS: the URL of a queue, the name of a table. Raises `CannotRun`."""
@@ -45,7 +51,7 @@ class Stack:
                 StackName=self.name, LogicalResourceId=logical_id
             )
         except (BotoCoreError, ClientError) as error:
-            raise CannotRun(f"{logical_id} of {self.place} cannot be found: {error}") from None
+            raise CannotRun(f"{logical_id} of {self.place} cannot be found: {words_of(error)}") from None
         return str(found["StackResourceDetail"]["PhysicalResourceId"])
 
     def outputs(self) -> dict[str, str]:
@@ -53,8 +59,20 @@ class Stack:
         try:
             (found,) = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
         except (BotoCoreError, ClientError) as error:
-            raise CannotRun(f"{self.place} cannot be found: {error}") from None
+            raise CannotRun(f"{self.place} cannot be found: {words_of(error)}") from None
         return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+
+
+def words_of(error: Exception) -> str:
+    """What boto3 has raised, for people to read."""
+    if isinstance(error, _SILENCE):
+        return f"no answer, though asked twice, from {error.kwargs['endpoint_url']}, which hangs or is out of reach"
+    return str(error)
+
+
+def refusal(error: Exception, of: str = "AWS") -> str:
+    """The same as a sentence; `of` is who was asked."""
+    return f"{of} {'is silent' if isinstance(error, _SILENCE) else 'refuses'}: {words_of(error)}"
 
 
 def local_bundle(path: Path = _LOCAL_BUNDLE) -> dict[str, Any] | None:

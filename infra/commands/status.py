@@ -31,7 +31,7 @@ from bulk.progress import Counts, counts_of
 from bulk.verdicts import Verdicts
 from infra.commands.redrive import FAILED_EVENTS, QUEUES
 from infra.commands.schedules import listed, place_of
-from infra.commands.stack import CannotRun, Stack, local_bundle, stack_of
+from infra.commands.stack import CannotRun, Stack, local_bundle, refusal, stack_of
 from infra.commands.triggers import Triggers, Unresolved
 from infra.commands.wishes import said_yes
 from infra.local.aws import physical_name
@@ -240,7 +240,7 @@ def _asked(call: Callable[[], Answer]) -> Answer:
     try:
         return call()
     except (BotoCoreError, ClientError, StoreUnavailable) as error:
-        raise CannotRun(f"AWS refuses: {error}") from None
+        raise CannotRun(refusal(error)) from None
 
 
 def _unknown(stack: Stack) -> Iterator[Unresolved]:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from infra.commands.stack import CannotRun, stack_of
+from infra.commands.stack import CannotRun, refusal, stack_of
 from shared.ledger_items import KEEP_SECONDS, UNRESOLVED, whole_of
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Triggers:
         try:
             return call()
         except (BotoCoreError, ClientError) as error:
-            raise CannotRun(f"AWS refuses: {error}") from None
+            raise CannotRun(refusal(error)) from None
 
 
 def triggers_of(environment: Mapping[str, str]) -> Triggers:

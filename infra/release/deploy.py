@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from rich.console import Console
 
 from infra.build import BuildError, built_functions
-from infra.commands.stack import ROOT, CannotRun, Stack
+from infra.commands.stack import PATIENCE, ROOT, CannotRun, Stack, words_of
 from infra.commands.wishes import said_no, said_yes
 from infra.local.template import TEMPLATE_PATH, parse
 from infra.release import answers as kept
@@ -50,7 +50,8 @@ Run = Callable[[Sequence[str]], int]
 def account_of(session: boto3.Session, endpoint_url: str | None = None) -> str:
     """Whose account the credentials open. Raises `CannotRun` when there are none, or none that AWS takes."""
     try:
-        client = session.client("sts", region_name=session.region_name or "us-east-1", endpoint_url=endpoint_url)
+        region = session.region_name or "us-east-1"
+        client = session.client("sts", region_name=region, endpoint_url=endpoint_url, config=PATIENCE)
         return str(client.get_caller_identity()["Account"])
     except NoCredentialsError:
         raise CannotRun(NO_CREDENTIALS) from None
@@ -58,7 +59,7 @@ def account_of(session: boto3.Session, endpoint_url: str | None = None) -> str:
         code = error.response.get("Error", {}).get("Code", "no reason given")
         raise CannotRun(f"AWS refuses your credentials ({code}). Sign in again, or name another AWS_PROFILE") from None
     except BotoCoreError as error:
-        raise CannotRun(f"your AWS credentials cannot be used: {error}") from None
+        raise CannotRun(f"your AWS credentials cannot be used: {words_of(error)}") from None
 
 
 def prepare(

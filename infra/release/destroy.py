@@ -16,7 +16,7 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from infra.commands.stack import CannotRun, Stack, stack_of
+from infra.commands.stack import CannotRun, Stack, refusal, stack_of, words_of
 from infra.local.template import TEMPLATE_PATH, parse
 from infra.release.answers import Ask
 
@@ -108,7 +108,7 @@ def messages_of(stack: Stack) -> dict[str, int]:
             try:
                 answer = sqs.get_queue_attributes(QueueUrl=resource["PhysicalResourceId"], AttributeNames=names)
             except (BotoCoreError, ClientError) as error:
-                raise CannotRun(f"{resource['LogicalResourceId']} cannot be looked at: {error}") from None
+                raise CannotRun(f"{resource['LogicalResourceId']} cannot be looked at: {words_of(error)}") from None
             found[resource["LogicalResourceId"]] = sum(int(answer["Attributes"][name]) for name in names)
     return {queue: messages for queue, messages in found.items() if messages}
 
@@ -118,7 +118,7 @@ def _resources(stack: Stack) -> list[Any]:
         pages = stack.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack.name)
         return [resource for page in pages for resource in page["StackResourceSummaries"]]
     except (BotoCoreError, ClientError) as error:
-        raise CannotRun(f"{stack.place} cannot be found: {error}") from None
+        raise CannotRun(f"{stack.place} cannot be found: {words_of(error)}") from None
 
 
 def _agreed(stack: Stack, with_data: bool, ask: Ask) -> bool:
@@ -143,7 +143,7 @@ def _delete_stack(stack: Stack, sleep: Sleep) -> None:
                 raise CannotRun(f"CloudFormation could not delete {stack.name}; its events say what is in the way")
             sleep(_LOOK_AGAIN_SECONDS)
     except (BotoCoreError, ClientError) as error:
-        raise CannotRun(f"CloudFormation refuses: {error}") from None
+        raise CannotRun(refusal(error, "CloudFormation")) from None
 
 
 def delete(stack: Stack, kept: Kept) -> None:
@@ -158,7 +158,7 @@ def delete(stack: Stack, kept: Kept) -> None:
         else:
             stack.client("secretsmanager").delete_secret(SecretId=kept.name, RecoveryWindowInDays=_RESTORABLE_DAYS)
     except (BotoCoreError, ClientError) as error:
-        raise CannotRun(f"{kept.logical_id} ({kept.name}) stays, AWS refuses: {error}") from None
+        raise CannotRun(f"{kept.logical_id} ({kept.name}) stays, {refusal(error)}") from None
 
 
 def _empty(s3: Any, bucket: str) -> None:

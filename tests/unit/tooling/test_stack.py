@@ -1,0 +1,79 @@
+"""What commands do when AWS says nothing: they wait for a person's patience and no longer, and say who is silent."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
+
+from infra.commands.redrive import depth
+from infra.commands.stack import PATIENCE, CannotRun, Stack, refusal, stack_of, words_of
+from infra.release import destroy
+from tests.integration.support.sockets import not_accepting, serving
+
+SOON = PATIENCE.merge(Config(connect_timeout=0.1, read_timeout=0.1))
+MOST_SECONDS = 5
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Iterator[Stack]:
+    """A bundle on this machine whose AWS takes connections and never answers, as a stopped process does."""
+    path = tmp_path / "bundle.json"
+    with serving(lambda connection: [*iter(lambda: connection.recv(65_536), b"")].clear()) as url:
+        path.write_text(json.dumps({"aws_url": url}), encoding="utf-8")
+        yield replace(stack_of({}, path), patience=SOON)
+
+
+def test_every_client_of_a_stack_waits_for_half_a_minute_at_most(tmp_path: Path) -> None:
+    path = tmp_path / "bundle.json"
+    path.write_text('{"aws_url": "http://127.0.0.1:9"}', encoding="utf-8")
+
+    for stack in (stack_of({}, path), stack_of({"STACK": "mine", "AWS_REGION": "eu-west-1"}, path)):
+        config = stack.client("sqs").meta.config
+        tries = config.retries["total_max_attempts"]
+        assert (config.connect_timeout, config.read_timeout, tries) == (5, 15, 2)
+        assert tries * config.read_timeout <= 30
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda stack: stack.physical_id("TagQueue"),
+        lambda stack: stack.outputs(),
+        lambda stack: depth(stack.client("sqs"), f"{stack.endpoint_url}/1/queue"),
+        lambda stack: list(destroy.retained(stack)),
+        lambda stack: destroy.delete(stack, destroy.Kept("LedgerTable", "AWS::DynamoDB::Table", "table")),
+    ],
+    ids=["a resource", "outputs", "a queue", "what is kept", "a table"],
+)
+def test_silence_is_told_as_silence_and_soon(silent: Stack, ask: Callable[[Stack], object]) -> None:
+    began = time.monotonic()
+
+    with pytest.raises(
+        CannotRun, match=r"no answer, though asked twice, from http://127\.0\.0\.1:.*hangs or is out of"
+    ):
+        ask(silent)
+    assert time.monotonic() - began < MOST_SECONDS
+
+
+def test_a_connection_that_is_never_made_is_silence_too() -> None:
+    with not_accepting() as url:
+        stack = Stack("mine", "the stack mine", boto3.Session("a", "b", region_name="us-east-1"), url, SOON)
+        with pytest.raises(CannotRun, match="no answer, though asked twice"):
+            stack.outputs()
+
+
+def test_a_refusal_keeps_its_words() -> None:
+    refused = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "GetItem")
+
+    assert words_of(refused) == str(refused)
+    assert refusal(refused) == f"AWS refuses: {refused}"
+    for silence in (ConnectTimeoutError, ReadTimeoutError):
+        assert refusal(silence(endpoint_url="https://sqs", error=""), "SQS").startswith("SQS is silent: no answer")
