@@ -37,6 +37,16 @@ _PLACEHOLDER = re.compile(r"\{\{\s*(endpoint_\w+|ap[ip]key_\w+|base64_encoded_st
 _YOURS = re.compile(r"YOUR[-_](?!RETAIL)[A-Z0-9_-]+")  # the retailer id is filled in by the bundle
 _HOST = re.compile(r"(?<=://)(CONTENT_HOST|INTAKE_HOST)\b")
 _OUTPUT = re.compile(r"\{\{(?:[^{}]|\$\{[^}]*\})*\}\}")
+_LIQUID = re.compile(r"\{%(.*?)%\}|\{\{(.*?)\}\}(?!\})", re.DOTALL)
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+# What a piece of Liquid reads: `${user_id}`, `custom_attribute.${tier}`, `cart.total`, or a variable of the template.
+_READ = re.compile(r"(?P<first>\w+)?(?P<rest>(?:\.?\$\{[^}]*\}|\.\w+)*)")
+# The last name of an attribute that no two members share.
+_ONE_MEMBER = re.compile(
+    r"\b(?:\w*(?:user|external|braze|member|customer|profile|loyalty|sessionm|device)_?(?:id|identifier|number)"
+    r"|email(?:_address)?|phone(?:_number)?|(?:user_)?alias(?:_name)?|card_number)\}?\Z|device\.\$\{id\}\Z",
+    re.IGNORECASE,
+)
 _SMART_QUOTES = re.compile("[\u2018\u2019\u201a\u201b\u201c\u201d\u201e]")
 _SECRET = re.compile(r"Authorization\"?\s*:\s*\"?(Basic|Bearer)\s+[A-Za-z0-9+/=._-]{8,}")
 _USER_INFO = re.compile(r"https?://[^/\s{]+:[^/\s{]+@")
@@ -107,6 +117,7 @@ def lint(source: str) -> list[Finding]:
     _block_rules(cut, report)
     for tag in tags:
         _option_rules(tag, report)
+        _cache_rules(tag, text, report)
         _body_rules(tag, text, report)
     _answer_rules(text, tags, report)
     return sorted(report.findings)
@@ -246,12 +257,45 @@ def _option_rules(tag: _Tag, report: _Report) -> None:
             report.add(tag.at, "port", f"Braze does not call port {found[1]}", "Serve it on 443.")
     elif not re.match(r"https?://|\{\{", markup.url):
         report.add(tag.at, "no_url", "the address is no http or https address", "Begin it with https://.")
-    if tag.method == "POST" and "cache_max_age" in options and "{{" not in markup.url:
-        hint = "Leave :cache_max_age out, or vary the URL, as in ?cache_id={{${user_id}}}."
-        report.add(tag.at, "shared_cache", "an older rule of Braze's gives everybody the first member's answer", hint)
     if tag.method == "GET" and any(name in markup.url for name in call.PERSONAL):
         hint = "Braze keeps URLs for 30 days. Send the member's id in the body of a POST."
         report.add(tag.at, "member_in_url", "the URL names the member", hint, "warning")
+
+
+def _cache_rules(tag: _Tag, text: str, report: _Report) -> None:
+    """A cached answer to a POST is known by its URL alone, by Braze's older rule: what varies has to stand in the URL.
+
+    It is enough that the URL names the member, or that nothing else of the request varies by more than the URL does.
+    """
+    if tag.method != "POST" or "cache_max_age" not in tag.markup.options:
+        return
+    in_url = _attributes(tag.markup.url, text[: tag.at])
+    names_one = any(_ONE_MEMBER.search(attribute) for attribute in in_url)
+    if not names_one and ("{{" not in tag.markup.url or _attributes(tag.markup.text, text[: tag.at]) - in_url):
+        hint = "Leave :cache_max_age out, or vary the URL, as in ?cache_id={{${user_id}}}."
+        report.add(tag.at, "shared_cache", "an older rule of Braze's gives everybody the first member's answer", hint)
+
+
+def _attributes(text: str, before: str) -> set[str]:
+    """What the Liquid in a text reads, also by way of the variables that were assigned or captured `before`."""
+    found: set[str] = set()
+    waiting, followed = [text], set()
+    while waiting:
+        for piece in _LIQUID.finditer(waiting.pop()):
+            for read in _READ.finditer(_QUOTED.sub("''", piece[1] or piece[2] or "")):
+                if read["rest"]:
+                    found.add(read[0])
+                if (name := read["first"]) and name not in followed:
+                    followed.add(name)
+                    waiting += _assigned(name, before)
+    return found
+
+
+def _assigned(name: str, before: str) -> Iterator[str]:
+    """Each text that a variable was given."""
+    pattern = rf"\{{%-?\s*(?:capture {name}\s*-?%\}}(.*?)\{{%-?\s*endcapture|assign {name}\s*=(.*?)%\}})"
+    for found in re.finditer(pattern, before, re.DOTALL):
+        yield found[1] if found[1] is not None else f"{{%{found[2]}%}}"
 
 
 def _body_rules(tag: _Tag, text: str, report: _Report) -> None:

@@ -116,6 +116,60 @@ def test_what_is_right_is_let_be(source: str) -> None:
     assert codes(source) == set()
 
 
+BY_MEMBER = '{% capture b %}{"user_id":"{{${user_id}}}","culture":"{{${language}}}"}{% endcapture %}'
+BY_LANGUAGE = '{% capture b %}{"culture":"{{${language}}}"}{% endcapture %}'
+CACHED = ":method post :body {{b}} :content_type application/json :cache_max_age 900"
+
+
+@pytest.mark.parametrize(
+    "varied",
+    [
+        "{{${language}}}",
+        "{{${language} | default: '${user_id}'}}",
+        "{{custom_attribute.${store_id}}}",
+        "{{campaign.${api_id}}}",
+        "{{v}}",
+        "{{w}}",
+        "{{user_id}}",
+        "{{'now' | date: '%F'}}",
+    ],
+)
+def test_a_cached_post_whose_url_names_no_member_is_shared_by_many(varied: str) -> None:
+    assigned = "{% assign v = ${language} | downcase %}{% capture w %}{{v}}{% endcapture %}{% assign v = v | upcase %}"
+    source = assigned + BY_MEMBER + tag(CACHED, url=f"https://content.example.com/wallet?v={varied}") + GUARD
+
+    assert codes(source) == {"shared_cache"}
+
+
+@pytest.mark.parametrize(
+    "varied",
+    [
+        "{{${user_id}}}",
+        "{{${language}}}-{{${braze_id} | md5}}",
+        "{{${email_address} | sha2}}",
+        "{{${phone_number}}}",
+        "{{custom_attribute.${loyalty_id}}}",
+        "{{event_properties.${external_id}}}",
+        "{{profile.user_id}}",
+        "{{v}}",
+        "{{w}}",
+    ],
+)
+def test_a_cached_post_whose_url_names_the_member_is_let_be(varied: str) -> None:
+    assigned = "{% assign v = {{${user_id}}} | md5 %}{% capture w %}{{v}}{% endcapture %}"
+    source = assigned + BY_MEMBER + tag(CACHED, url=f"https://content.example.com/wallet?v={varied}") + GUARD
+
+    assert codes(source) == set()
+
+
+def test_a_cached_post_that_varies_by_no_more_than_its_url_is_let_be() -> None:
+    url = "https://content.example.com/offers?v={{${language}}}"
+
+    assert codes(BY_LANGUAGE + tag(CACHED, url=url) + GUARD) == set()
+    assert codes(BY_LANGUAGE + tag(CACHED + ' :headers {"X-A":"{{${city}}}"}', url=url) + GUARD) == {"shared_cache"}
+    assert codes(BY_LANGUAGE + tag(CACHED, url="https://content.example.com/offers") + GUARD) == {"shared_cache"}
+
+
 def test_a_finding_names_its_line() -> None:
     (finding,) = lint("one\ntwo {{ a | handleize }}\n")
 
