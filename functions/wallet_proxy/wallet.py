@@ -23,6 +23,10 @@ OFFER_FIELDS = (
 )
 
 
+# No template looks so deep into a field, and what is below cannot be made safe by a function that calls itself.
+_DEEPEST = 32
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What a request wants of a wallet. `escape` makes text safe for where it is put."""
@@ -104,8 +108,21 @@ def _shown(offer: Offer, shape: Shape, form: Form, now: datetime) -> dict[str, A
             value = None if offer.points_required is None else number_text(offer.points_required, form)
         else:
             value = getattr(offer, name)
-        shown[name] = shape.escape(value) if shape.escape and isinstance(value, str) else value
+        shown[name] = _escaped(value, shape.escape) if shape.escape else value
     return shown
+
+
+def _escaped(value: Any, escape: Callable[[str], str], depth: int = 0) -> Any:
+    """A value whose every text is made safe, keys too: a field may be a list, or hold a text for each language."""
+    if isinstance(value, str):
+        return escape(value)
+    if not isinstance(value, dict | list):
+        return value
+    if depth == _DEEPEST:
+        return None
+    if isinstance(value, dict):
+        return {escape(key): _escaped(held, escape, depth + 1) for key, held in value.items()}
+    return [_escaped(held, escape, depth + 1) for held in value]
 
 
 def _points_text(points: float | None, form: Form) -> str:

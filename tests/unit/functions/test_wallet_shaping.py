@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from clients.vocabulary import MAX_SHOWN_BYTES
 from clients.wallet import wallet_of
 from shared.errors import UpstreamGarbled
-from wallet_proxy.wallet import OFFER_FIELDS, Shape, answer_of, empty_wallet, fitted
+from wallet_proxy.wallet import OFFER_FIELDS, Shape, answer_of, empty_wallet, fitted, for_html, for_json
 
 ALL = frozenset(OFFER_FIELDS)
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -266,6 +267,38 @@ def test_a_wallet_never_grows_to_what_braze_throws_away() -> None:
     assert len(msgspec.json.encode(found)) <= MAX_SHOWN_BYTES
     assert len(found["offers"]) == 29
     assert (found["offer_count"], found["truncated"]) == (60, True)
+
+
+def made_safe(value: Any, escape: Callable[[str], str]) -> Any:
+    wallet = wallet_of([{"user_offers": [{"name": value}]}])
+    return answer_of(wallet, Shape("en-US", 50, ALL, escape), NOW)["offers"][0]["name"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "safe"),
+    [
+        ("<b>", "&lt;b&gt;"),
+        ({"en": "<b>", "<i>": 7}, {"en": "&lt;b&gt;", "&lt;i&gt;": 7}),
+        (["<i>", None, True, 1.5], ["&lt;i&gt;", None, True, 1.5]),
+        ({"en": [{"a": ["'\""]}]}, {"en": [{"a": ["&#x27;&quot;"]}]}),
+        ({}, {}),
+    ],
+)
+def test_texts_are_made_safe_however_deep_they_lie(sent: Any, safe: Any) -> None:
+    assert made_safe(sent, for_html) == safe
+
+
+def test_keys_and_texts_are_made_safe_for_json_too() -> None:
+    assert made_safe({'"': ["\n"]}, for_json) == {'\\"': ["\\n"]}
+
+
+@pytest.mark.parametrize("around", [lambda value: [value], lambda value: {"<": value}], ids=["lists", "objects"])
+def test_a_text_too_deep_to_be_made_safe_is_not_shown(around: Callable[[Any], Any]) -> None:
+    sent: Any = "<"
+    for _ in range(5000):
+        sent = around(sent)
+
+    assert b"<" not in msgspec.json.encode(made_safe(sent, for_html))
 
 
 @pytest.mark.parametrize("user_offers", [None, "seven", {}, [1], [{}, None]])
