@@ -124,5 +124,5 @@ def _sum(points: list[Point], decimals: int) -> float | None:
 
 
 def _rounded(value: float, decimals: int) -> float:
-    """Rounded here, and then printed as it is: the number and its text are the same."""
-    return round(value, decimals) if decimals else round(value)
+    """Rounded here, and then printed as it is: the number and its text are the same. There is no minus before 0."""
+    return round(value, decimals) + 0.0 if decimals else round(value)

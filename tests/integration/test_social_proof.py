@@ -153,6 +153,19 @@ def test_what_was_given_back_can_be_more_than_what_was_bought(handle: Invoked, c
     assert (body["sold"], body["sold_text"], body["change"], body["change_text"]) == (-5.25, "-5.25", -25.25, "-25.25")
 
 
+def test_next_to_nothing_given_back_is_nothing(handle: Invoked, counting: BrazeSimulator) -> None:
+    counting.faults.add("GET *", points("revenue", 0, -0.001))
+
+    body = product(handle, measure="revenue", window="1d").body
+
+    assert [str(body[name]) for name in ("sold", "sold_text", "change", "change_text")] == [
+        "0.0",
+        "0.00",
+        "0.0",
+        "0.00",
+    ]
+
+
 def test_a_count_that_is_not_whole_is_rounded_once(handle: Invoked, counting: BrazeSimulator) -> None:
     counting.faults.add("GET *", points("count", 1, 5.7))
 
