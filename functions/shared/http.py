@@ -38,6 +38,7 @@ from shared.observability import CORRELATION_HEADER, correlation_id, logger
 Shape = TypeVar("Shape")
 
 MAX_BODY_BYTES = 1_048_576
+SEND_LESS = "Send less at a time."
 
 # An HTTP API waits 30 seconds for a function. An arrival time further back is a recorded event, not a late request.
 _LONGEST_WAIT_SECONDS = 30.0
@@ -69,12 +70,12 @@ class Request:
         key = self.headers.get("idempotency-key", "")
         return f"{self.caller} {key}" if key and self.caller else key
 
-    def json(self, shape: type[Shape], max_bytes: int = MAX_BODY_BYTES) -> Shape:
+    def json(self, shape: type[Shape], max_bytes: int = MAX_BODY_BYTES, too_large_hint: str = SEND_LESS) -> Shape:
         """The JSON body as `shape`; raises `UnsupportedMediaType`, `TooLarge` or `InvalidInput`."""
-        return validation.decode(self.json_bytes(max_bytes), shape)
+        return validation.decode(self.json_bytes(max_bytes, too_large_hint), shape)
 
-    def json_bytes(self, max_bytes: int = MAX_BODY_BYTES) -> bytes:
-        """The body, once its announced type and its size are found right."""
+    def json_bytes(self, max_bytes: int = MAX_BODY_BYTES, too_large_hint: str = SEND_LESS) -> bytes:
+        """The body, once its announced type and its size are found right; the hint is for one too large."""
         media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/json" and not media_type.endswith("+json"):
             raise UnsupportedMediaType(
@@ -86,7 +87,7 @@ class Request:
             raise TooLarge(
                 f"the body exceeds {max_bytes} bytes",
                 field="body",
-                hint="Send less at a time, or drop a CSV file.",
+                hint=too_large_hint,
             )
         return self.body
 

@@ -22,6 +22,8 @@ from shared.observability import correlation_id, count, note
 from shared.queues import Queue, body_of
 from shared.validation import convert
 
+_LIST_TOO_LARGE = "Send fewer rows at a time, or drop a CSV file."
+
 
 class _ByUserId(msgspec.Struct):
     user_id: UserId
@@ -66,7 +68,7 @@ def build(settings: Settings) -> Handler:
         return accept(_vendor_parcels(request, Member("external_id", member.external_id)))
 
     def short(request: Request) -> Answer:
-        return accept(_short_parcels(request.json(ShortBody), request.idempotency_key))
+        return accept(_short_parcels(request.json(ShortBody, too_large_hint=_LIST_TOO_LARGE), request.idempotency_key))
 
     return http_handler(
         {

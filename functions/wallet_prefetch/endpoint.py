@@ -29,6 +29,8 @@ from shared.rate import share_of
 from wallet_prefetch.status import status_of
 from wallet_prefetch.submit import PrefetchFields, lines_of, list_job, prefetch_of, segment_job, size_of, taken_on
 
+_LIST_TOO_LARGE = "Give the user_ids in several prefetches, or a segment_id."
+
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
     s3, bucket = aws.s3_for_requests(), settings.text("IMPORT_BUCKET")
@@ -46,7 +48,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
     )
 
     def submit(request: Request) -> Answer:
-        fields = request.json(PrefetchFields)
+        fields = request.json(PrefetchFields, too_large_hint=_LIST_TOO_LARGE)
         wish = prefetch_of(fields, default_culture, most_fresh_seconds)
         prefetch_id = f"prefetch-{uuid.uuid4().hex[:24]}"
         if fields.user_ids is not None:

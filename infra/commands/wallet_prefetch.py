@@ -10,6 +10,7 @@ when no prefetch could be made or watched, 130 after Ctrl-C.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -32,6 +33,10 @@ _DOING: Final = {
     "reading": "reading and fetching",
     "fetching": "fetching",
 }
+# What POST /wallet-prefetches takes at once.
+MOST_USER_IDS: Final = 50_000
+MOST_BYTES: Final = 1_048_576
+
 _NUMBERS: Final = {"FRESH": "fresh_for", "TAKE": "take", "SKIP": "skip"}
 
 
@@ -88,7 +93,9 @@ def run(environment: Mapping[str, str], console: Console, sleep: Sleep = time.sl
         api = intake_of(environment)
         console.print(f"to {api.base_url}", markup=False)
         if not prefetch_id:
-            told = api.post("/wallet-prefetches", fields_of(environment))
+            fields = fields_of(environment)
+            _check_size(fields, environment.get("FILE", ""))
+            told = api.post("/wallet-prefetches", fields)
             prefetch_id = told["prefetch_id"]
             console.print(f"prefetch {prefetch_id}: {_estimate(told)}", markup=False, highlight=False, soft_wrap=True)
             if told["notice"]:
@@ -126,6 +133,24 @@ def _estimate(told: Mapping[str, Any]) -> str:
         f"about {told['members_expected']:,} members, at most {told['most_per_second']:,} a second: "
         f"{minutes:,} minute{'s' if minutes != 1 else ''} or more"
     )
+
+
+def _check_size(fields: Mapping[str, Any], name: str) -> None:
+    """Raises `CannotRun` for a list that one prefetch cannot take, and says how long one may be."""
+    user_ids = fields.get("user_ids", [])
+    between = len(", ")
+    room_bytes = MOST_BYTES - len(json.dumps({**fields, "user_ids": []})) + between
+    fitting = 0
+    for user_id in user_ids[:MOST_USER_IDS]:
+        room_bytes -= len(json.dumps(user_id)) + between
+        if room_bytes < 0:
+            break
+        fitting += 1
+    if fitting < len(user_ids):
+        raise CannotRun(
+            f"{name} has {len(user_ids):,} user ids, and one prefetch takes the first {fitting:,} of them. Split it, "
+            f"as with: split -l {fitting} {name}; or make them a segment in Braze, and give SEGMENT. Nothing was begun"
+        )
 
 
 def _user_ids(path: Path) -> list[str]:

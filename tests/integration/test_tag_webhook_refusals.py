@@ -40,6 +40,12 @@ def refused(aws: Aws) -> Check:
     return check
 
 
+def test_a_list_too_large_is_told_of_the_csv(handle: Invoked) -> None:
+    answered = post(handle, SHORT, {"tags": ["gold"], "rows": [{"user_id": "x" * 200}] * 5000})
+
+    assert (answered.status, answered.body["hint"]) == (413, "Send fewer rows at a time, or drop a CSV file.")
+
+
 LARGE = json.dumps({"tags": ["x" * 1_048_577], "ttl": 60})
 
 

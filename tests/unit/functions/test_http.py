@@ -95,6 +95,17 @@ def test_a_body_of_exactly_the_limit_passes_and_one_byte_more_does_not() -> None
         request(b" " * (MAX_BODY_BYTES + 1)).json_bytes()
 
 
+def test_a_body_too_large_is_told_what_fits_its_route() -> None:
+    large = request(b" " * (MAX_BODY_BYTES + 1))
+
+    with pytest.raises(TooLarge) as of_any_route:
+        large.json(dict[str, Any])
+    assert of_any_route.value.hint == "Send less at a time.", "a CSV file makes tags, and nothing else"
+    with pytest.raises(TooLarge) as of_this:
+        large.json(dict[str, Any], too_large_hint="Name a segment.")
+    assert of_this.value.hint == "Name a segment."
+
+
 @pytest.mark.parametrize(("waited", "left"), [(0.0, 1.5), (0.5, 1.0), (2.0, 0.0), (60.0, 1.5), (-60.0, 1.5)])
 def test_a_deadline_counts_from_arrival_unless_the_arrival_makes_no_sense(waited: float, left: float) -> None:
     deadline = request(arrived_at=time.time() - waited).deadline(1.5)

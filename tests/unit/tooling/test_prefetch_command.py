@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from infra.commands import wallet_prefetch
+from shared.http import MAX_BODY_BYTES
 from tests.unit.tooling.scripted import Scripted, scripted
 
 TOLD: dict[str, Any] = {
@@ -86,6 +88,36 @@ def test_a_file_of_ids_is_sent_as_a_list(server: Scripted, tmp_path: Path) -> No
 
     assert Ran(server, FILE=str(path), DIALECT="vendor", TAKE="7").code == 0
     assert sent(server) == {"user_ids": ["m-1", "m-2"], "dialect": "vendor", "take": 7}
+
+
+def test_a_list_as_long_as_one_prefetch_takes_is_sent_and_of_one_longer_it_is_said_how_much_fits(
+    server: Scripted, tmp_path: Path
+) -> None:
+    assert (wallet_prefetch.MOST_USER_IDS, wallet_prefetch.MOST_BYTES) == (50_000, MAX_BODY_BYTES)
+    path = tmp_path / "members.txt"
+    path.write_text("\n".join(f"{number:036}" for number in range(30_000)), encoding="utf-8")
+
+    refused = Ran(server, FILE=str(path), CULTURE="ko")
+
+    assert refused.code == 2
+    told = re.search(r"has 30,000 user ids, and one prefetch takes the first ([\d,]+) of them", refused.text)
+    assert told, refused.text
+    fitting = int(told[1].replace(",", ""))
+    assert f"split -l {fitting} {path}" in refused.text
+    assert server.received == [], "nothing is sent for it"
+
+    path.write_text("\n".join(f"{number:036}" for number in range(fitting)), encoding="utf-8")
+    assert Ran(server, FILE=str(path), CULTURE="ko").code == 0
+    (body,) = [each.body for each in server.received if each.route == SUBMIT]
+    assert MAX_BODY_BYTES - len(", ") - 38 < len(body) <= MAX_BODY_BYTES
+
+
+def test_short_ids_are_bounded_by_their_number(server: Scripted, tmp_path: Path) -> None:
+    path = tmp_path / "members.txt"
+    path.write_text("\n".join(str(number) for number in range(50_001)), encoding="utf-8")
+
+    assert "one prefetch takes the first 50,000 of them" in Ran(server, FILE=str(path)).text
+    assert server.received == []
 
 
 def test_what_braze_does_not_count_and_what_is_to_be_minded_is_said(server: Scripted) -> None:
