@@ -554,6 +554,8 @@ def test_what_cannot_be_prefetched_is_refused_with_advice(bundle: Bundle, body: 
     answered = post(bundle.told, SUBMIT, body)
 
     assert (answered.status, answered.body["field"], answered.body["code"]) == (400, field, code)
+    assert answered.body["hint"]
+    assert bundle.aws.queued("imports") == []
 
 
 def test_a_list_too_large_is_told_of_what_makes_wallets_and_not_of_files_that_make_tags(bundle: Bundle) -> None:
@@ -561,7 +563,6 @@ def test_a_list_too_large_is_told_of_what_makes_wallets_and_not_of_files_that_ma
 
     assert (answered.status, answered.body["code"], answered.body["field"]) == (413, "too_large", "body")
     assert answered.body["hint"] == "Give the user_ids in several prefetches, or a segment_id."
-    assert answered.body["hint"]
     assert bundle.aws.queued("imports") == []
 
 
