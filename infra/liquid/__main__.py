@@ -76,50 +76,72 @@ def _render(given: Mapping[str, str]) -> int:
     try:
         preview = said_yes(given, "PREVIEW")
         source = _text(Path(name))
+        webhook = _webhook(name, source)
         profile = _profile(given.get("PROFILE", ""))
+        running = _running(Path(given.get("BUNDLE") or STATE_DIR / "bundle.json"))
     except (CannotRun, _Unreadable) as error:
         print(error)
         return 2
-    with _bundle(Path(given.get("BUNDLE") or STATE_DIR / "bundle.json")) as content_url:
+    with _bundle(running) as content_url:
         variables = variables_for(given.get("MEMBER") or MEMBER, given.get("LANGUAGE", "en"), profile)
         fetcher = fetcher_for(content_url)
 
         def rendered(text: str) -> Message:
             return render(text, variables, fetcher, preview=preview, first_wait_seconds=0.2)
 
-        if not is_webhook(source):
+        if webhook is None:
             return _told(rendered(source))
-        result = render_webhook(webhook_of(source), rendered)
+        result = render_webhook(webhook, rendered)
     if isinstance(result, Message):
         return _told(result)
-    print(_as_text(result))
+    print(_printable(_as_text(result)))
     return 0
 
 
 @contextmanager
-def _bundle(described: Path) -> Iterator[str]:
-    """The Content API's address, of the running bundle so described or of one started here."""
-    if described.exists():
-        running = json.loads(described.read_text(encoding="utf-8"))
-        try:
-            os.kill(running["process_id"], 0)
-            yield running["content_url"]
-            return
-        except OSError:
-            pass  # it left its description behind
+def _bundle(running: str) -> Iterator[str]:
+    """The Content API's address, of the bundle that is running or else of one started here."""
+    if running:
+        yield running
+        return
     print("Starting the bundle; with `make run` in another window this is quicker.", file=sys.stderr)
     with LocalBundle(BundleSettings(state_dir=STATE_DIR / "render")) as bundle:
         yield bundle.content_url
 
 
+def _running(described: Path) -> str:
+    """The Content API's address of the running bundle so described; empty when none runs. Raises `_Unreadable`."""
+    if not described.exists():
+        return ""
+    try:
+        running = json.loads(_text(described))
+        process_id, content_url = running["process_id"], running["content_url"]
+        if not isinstance(process_id, int) or process_id < 1 or not urlsplit(content_url).hostname:
+            raise ValueError
+        os.kill(process_id, 0)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise _Unreadable(
+            f"{described} does not describe a running bundle: start `make run` anew, or delete the file"
+        ) from None
+    except OSError:
+        return ""  # it left its description behind
+    return str(content_url)
+
+
 def _told(message: Message) -> int:
     for fetched in message.calls:
-        print(_call_line(fetched), file=sys.stderr)
+        print(_printable(_call_line(fetched)), file=sys.stderr)
     if message.abort:
-        print(f"Not sent: {message.abort}{f' ({message.reason})' if message.reason else ''}", file=sys.stderr)
+        reason = f" ({_printable(message.reason)})" if message.reason else ""
+        print(f"Not sent: {message.abort}{reason}", file=sys.stderr)
         return 1
-    print(message.text.strip())
+    print(_printable(message.text.strip()))
     return 0
+
+
+def _printable(text: str) -> str:
+    """The text with a question mark for each half of a character, as JSON's `\\ud83d` alone is."""
+    return text.encode(errors="replace").decode()
 
 
 def _call_line(fetched: Fetched) -> str:
@@ -151,6 +173,14 @@ def _text(path: Path) -> str:
         raise _Unreadable(f"{path} cannot be read: save it as UTF-8 text") from None
 
 
+def _webhook(name: str, source: str) -> Webhook | None:
+    """The template as a webhook, if it is one. Raises `_Unreadable`."""
+    try:
+        return webhook_of(source) if is_webhook(source) else None
+    except ValueError as error:
+        raise _Unreadable(f"{name} cannot be read as a webhook: {error}") from None
+
+
 def _profile(name: str) -> dict[str, dict[str, Any]]:
     """What PROFILE says of the member. Raises `_Unreadable`."""
     if not name:
@@ -159,6 +189,8 @@ def _profile(name: str) -> dict[str, dict[str, Any]]:
         profile = json.loads(_text(Path(name)))
     except ValueError as error:
         raise _Unreadable(f"{name} is not JSON: {error}") from None
+    except RecursionError:
+        raise _Unreadable(f"{name} is nested too deep to be read") from None
     if not isinstance(profile, dict) or not all(isinstance(values, dict) for values in profile.values()):
         raise _Unreadable(f'{name} is to hold objects by name, as in {{"custom_attribute": {{"tier": "Gold"}}}}')
     return profile

@@ -28,6 +28,10 @@ PERSONAL = ("${user_id}", "${braze_id}", "${email}", "${email_address}", "${phon
 _FORM = "application/x-www-form-urlencoded"
 _OPTION = re.compile(r":(\w+)")
 
+# What HTTP lets stand in a header: a token, and a text of Latin-1 without control characters.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+
 
 @dataclass(frozen=True, slots=True)
 class Markup:
@@ -90,6 +94,7 @@ def prepared(markup: Markup, rendered: Callable[[str], str]) -> Call:
     if content_type == "application/json" and body and not _is_json(body):
         body = json.dumps(dict(parse_qsl(body, keep_blank_values=True)))
     given = {name.title(): value for name, value in headers.items()}
+    _check_headers({**types, **given})
     return Call(
         url=rendered(markup.url).strip(),
         method=method,
@@ -106,10 +111,23 @@ def prepared(markup: Markup, rendered: Callable[[str], str]) -> Call:
 def _cache_seconds(method: str, options: Mapping[str, str], is_personal: bool) -> int:
     if "no_cache" in options or is_personal:
         return 0
-    wanted = options.get("cache_max_age", "")
-    if wanted.isdigit():
-        return min(max(int(wanted), LEAST_CACHE_SECONDS), MOST_CACHE_SECONDS)
+    wanted = whole_number(options.get("cache_max_age", ""))
+    if wanted is not None:
+        return min(max(wanted, LEAST_CACHE_SECONDS), MOST_CACHE_SECONDS)
     return GET_CACHE_SECONDS if method == "GET" else 0
+
+
+def whole_number(text: str) -> int | None:
+    """The number that a text is, and None where it is none; of a very long one the first digits are enough."""
+    return int(text.lstrip("0")[:18] or "0") if text.isascii() and text.isdigit() else None
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise BrazeSyntaxError(f"{name!r} is no name for a header: letters, digits and hyphens are", 0)
+        if not _HEADER_VALUE.fullmatch(value):
+            raise BrazeSyntaxError(f"the header {name} has a line break or another character no header can carry", 0)
 
 
 def _headers(text: str) -> dict[str, str]:
@@ -118,7 +136,7 @@ def _headers(text: str) -> dict[str, str]:
     try:
         headers = json.loads(text)
         return {str(name): str(value) for name, value in headers.items()}
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise BrazeSyntaxError(":headers is not one JSON object", 0) from None
 
 
@@ -127,6 +145,8 @@ def _is_json(text: str) -> bool:
         json.loads(text)
     except ValueError:
         return False
+    except RecursionError:
+        raise BrazeSyntaxError(":body is nested too deep to be read", 0) from None
     return True
 
 

@@ -52,10 +52,12 @@ class Engine:
         except LiquidSyntaxError as error:
             raise Unrenderable(_in_words(error, source)) from None
         except LiquidError as error:
-            raise Unrenderable(f"Liquid error: {error.message}") from None
+            raise Unrenderable(f"Liquid error: {_in_words(error, source)}") from None
+        except (ValueError, RecursionError) as error:
+            raise Unrenderable(f"a value is too large or nested too deep: {error}") from None
 
 
-def _in_words(error: LiquidSyntaxError, source: str) -> str:
+def _in_words(error: LiquidError, source: str) -> str:
     where = error.context()
     only = next((name for name in tags.ONLY_IN_BRAZE if name in str(error.message)), "")
     if only:

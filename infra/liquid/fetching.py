@@ -98,6 +98,8 @@ class Fetcher:
         except (HTTPError, OSError) as error:
             failure, took = type(error).__name__, time.monotonic() - started
             return Fetched(call, None, failure=f"no answer within 2 s: {failure}", seconds=took, may_pass=True)
+        except ValueError as error:
+            return Fetched(call, None, failure=f"it cannot be sent over HTTP: {error}")
         took = time.monotonic() - started
         if not 200 <= status < 300:
             may_pass = status >= 500 or status in _REPEATED_STATUSES
@@ -133,6 +135,6 @@ def _content(body: bytes, status: int) -> Any:
     """JSON is parsed, whatever its type says, and only an object gets the status; anything else is text."""
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return body.decode("utf-8", "replace")
     return {**content, "__http_status_code__": status} if isinstance(content, dict) else content

@@ -12,7 +12,8 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from functools import cache
+from functools import cache, wraps
+from types import FunctionType
 from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -37,6 +38,9 @@ def installed(filters: dict[str, Callable[..., Any]], now: Callable[[], datetime
     filters["time_zone"] = _time_zone_by(now)
     for name in UNSUPPORTED:
         filters.pop(name, None)
+    for name, applied in filters.items():
+        if isinstance(applied, FunctionType):
+            filters[name] = _refusing(name, applied)
 
 
 @cache
@@ -45,6 +49,19 @@ def names() -> frozenset[str]:
     found = Environment().filters
     installed(found, lambda: datetime.now(UTC))
     return frozenset(found)
+
+
+def _refusing(name: str, applied: Callable[..., Any]) -> Callable[..., Any]:
+    """The filter, with an error of Liquid's for a value that Python cannot do this with."""
+
+    @wraps(applied)
+    def refusing(value: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return applied(value, *arguments, **options)
+        except (ValueError, ArithmeticError, RecursionError, OSError) as error:
+            raise FilterArgumentError(f"{name} cannot be applied to this value: {error}", token=None) from None
+
+    return refusing
 
 
 def text_of(value: Any) -> str:
@@ -68,7 +85,7 @@ def _number_with_delimiter(value: Any) -> str:
     text = text_of(value)
     whole, point, fraction = text.partition(".")
     digits = whole.removeprefix("-")
-    if not digits.isdigit():
+    if not digits.isdecimal():
         return text
     return ("-" if whole.startswith("-") else "") + f"{int(digits):,}" + point + fraction
 
@@ -89,7 +106,7 @@ def _json_escape(value: Any) -> str:
 def _json_parse(value: Any) -> Any:
     try:
         return json.loads(text_of(value))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -140,9 +157,9 @@ def _moment(value: Any, now: Callable[[], datetime]) -> Any:
     if isinstance(value, str) and value in ("now", "today"):
         return now()
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value, UTC)
-    if isinstance(value, str) and value.isdigit():
-        return datetime.fromtimestamp(int(value), UTC)
+        return _at(value)
+    if isinstance(value, str) and value.isdecimal():
+        return _at(int(value))
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -153,6 +170,13 @@ def _moment(value: Any, now: Callable[[], datetime]) -> Any:
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     return value
+
+
+def _at(seconds: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise FilterArgumentError(f"{seconds} seconds since 1970 are no date", token=None) from None
 
 
 _FILTERS: Mapping[str, Callable[..., Any]] = {

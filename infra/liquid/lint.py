@@ -245,8 +245,8 @@ def _option_rules(tag: _Tag, report: _Report) -> None:
         if name in options and not options[name]:
             report.add(tag.at, "empty_option", f":{name} has no value", "Give it one, or leave the option out.")
     if "cache_max_age" in options:
-        age = options["cache_max_age"]
-        if not age.isdigit() or not call.LEAST_CACHE_SECONDS <= int(age) <= call.MOST_CACHE_SECONDS:
+        age = call.whole_number(options["cache_max_age"])
+        if age is None or not call.LEAST_CACHE_SECONDS <= age <= call.MOST_CACHE_SECONDS:
             report.add(
                 tag.at, "cache_max_age", ":cache_max_age takes 300 to 14400 seconds", "As in :cache_max_age 900."
             )
@@ -332,6 +332,9 @@ def _check_json(text: str, at: int, what: str, report: _Report) -> None:
             return
         except ValueError:
             continue
+        except RecursionError:
+            report.add(at, "invalid_json", f"{what} is nested too deep to be read", "Send what the call needs.")
+            return
     hint = "A comma before } or ] is the usual reason; names and texts need double quotes."
     report.add(at, "invalid_json", f"{what} is not JSON", hint)
 

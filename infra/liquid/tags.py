@@ -38,6 +38,7 @@ STATE = "__rendering"
 ONLY_IN_BRAZE = ("catalog_items", "catalog_selection_items", "shopping_cart", "promotion", "product_recommendation")
 
 _ABORT = re.compile(r"""(?:\(\s*(?:(?P<quote>['"])(?P<reason>.*?)(?P=quote))?\s*\))?""", re.DOTALL)
+_BOUND = re.compile(r"0*[1-9][0-9]{0,17}")
 
 
 class Aborted(Exception):
@@ -131,10 +132,15 @@ class MessageExtrasNode(_TextNode):
 
 
 class RandomNode(_TextNode):
+    def check(self) -> None:
+        bound = self.text.strip()
+        if bound and not _BOUND.fullmatch(bound):
+            raise LiquidSyntaxError("random takes a whole number above 0, or nothing", token=self.token)
+
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
         state: State = context.globals[STATE]  # type: ignore[assignment]  # put there by the engine
         bound = self.text.strip()
-        return buffer.write(str(state.random.randrange(int(bound)) if bound.isdigit() else state.random.random()))
+        return buffer.write(str(state.random.randrange(int(bound)) if bound else state.random.random()))
 
 
 class ConnectedContentTag(_Verbatim):

@@ -19,6 +19,7 @@ CALL = Call("https://CONTENT_HOST/wallet", "POST")
     [
         (None, "no.json cannot be read: No such file"),
         (b"{", "no.json is not JSON"),
+        (b"[" * 100_000, "no.json is nested too deep to be read"),
         (b"[]", 'as in {"custom_attribute"'),
         (b'{"tier": "Gold"}', 'as in {"custom_attribute"'),
         (b"\xff", "no.json cannot be read: save it as UTF-8"),
@@ -58,6 +59,53 @@ def test_a_template_that_cannot_be_read_is_named(
 
     assert command.main([wanted]) == 2
     assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        *("", "{", '{"process_id": 1', "[]", "{}", '{"process_id": 1}', '{"content_url": "http://127.0.0.1:1"}'),
+        '{"process_id": "1", "content_url": "http://127.0.0.1:1"}',
+        '{"process_id": 0, "content_url": "http://127.0.0.1:1"}',
+        '{"process_id": 1e99, "content_url": "http://127.0.0.1:1"}',
+        '{"process_id": 1000000000000000000000, "content_url": "http://127.0.0.1:1"}',
+        '{"process_id": 1, "content_url": 7}',
+        '{"process_id": 1, "content_url": "http://["}',
+        '{"process_id": 1, "content_url": ""}',
+        "[" * 100_000,
+    ],
+    ids=lambda description: description[:60],
+)
+def test_a_description_of_the_bundle_that_is_half_written_is_named(
+    description: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template, bundle = tmp_path / "message.liquid", tmp_path / "bundle.json"
+    template.write_text("Hello")
+    bundle.write_text(description)
+    monkeypatch.setenv("TEMPLATE", str(template))
+    monkeypatch.setenv("BUNDLE", str(bundle))
+
+    assert command.main(["render"]) == 2
+    assert f"{bundle} does not describe a running bundle: start `make run` anew" in capsys.readouterr().out
+
+
+def test_half_a_character_is_printed_as_a_question_mark(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command._told(Message("a\ud83d", calls=[Fetched(CALL, 400, None, "status 400", "\ud83d")])) == 0
+
+    printed = capsys.readouterr()
+    assert printed.out == "a?\n"
+    assert "status 400 ?" in printed.err
+
+
+def test_a_webhook_that_is_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = tmp_path / "message.liquid"
+    template.write_text("POST https://INTAKE_HOST/tags\nContent-Type\n\n{}")
+    monkeypatch.setenv("TEMPLATE", str(template))
+
+    assert command.main(["render"]) == 2
+    assert f"{template} cannot be read as a webhook: not a header: Content-Type" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,9 @@ from infra.liquid.fetching import Fetcher
 from infra.liquid.message import Message, render
 from infra.liquid.syntax import plain_liquid
 
+# A body of JSON that no reader follows to its end, captured in the first line.
+DEEP = "{% capture d %}" + '{"a":' * 100_000 + "1" + "}" * 100_000 + "{% endcapture %}\n"
+NINES = "9" * 4_000
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
 KNOWN: dict[str, Any] = {
     "user": {"user_id": "u1", "language": "ko", "empty": "", "spaces": "  "},
@@ -128,6 +131,33 @@ def test_json_in_a_text_can_be_read() -> None:
         ("{% connected_content :save x %}", "no URL"),
         ("{% connected_content https://CONTENT_HOST/x :method put %}", "no method PUT"),
         ("{% connected_content https://CONTENT_HOST/x :headers {nonsense} %}", ":headers is not one JSON object"),
+        (
+            'a\n{% connected_content https://CONTENT_HOST/x :headers {"X":"a\\nb"} %}',
+            "line 2: the header X has a line break",
+        ),
+        (
+            'a\n{% connected_content https://CONTENT_HOST/x :headers {"X A:":"b"} %}',
+            "line 2: 'X A:' is no name for a header",
+        ),
+        ('a\n{% connected_content https://CONTENT_HOST/x :headers {"X":"\u4e2d"} %}', "line 2: the header X has"),
+        (
+            f"{DEEP}{{% connected_content https://CONTENT_HOST/x :headers {{{{d}}}} %}}",
+            ":headers is not one JSON object",
+        ),
+        (
+            f"{DEEP}{{% connected_content https://CONTENT_HOST/x :body {{{{d}}}} :content_type application/json %}}",
+            "line 2: :body is nested too deep",
+        ),
+        ("a\n{{ 99999999999999999 | date: '%Y' }}", "line 2: 99999999999999999 seconds since 1970 are no date"),
+        ("a\n{{ '99999999999999999' | time_zone: 'UTC' }}", "line 2: 99999999999999999 seconds since 1970"),
+        ("a\n{{ '9999-12-31T23:59:59Z' | time_zone: 'Asia/Tokyo' }}", "line 2: time_zone cannot be applied"),
+        ("a\n{{ 1.5 | round: 400 }}", "line 2: round cannot be applied"),
+        ("a\n{{ 'inf' | ceil }}", "line 2: ceil cannot be applied"),
+        ("a\n{{ '\u00b2' | date: '%Y' }}", "line 2: date cannot be applied"),
+        (f"{{{{ '{NINES}' | times: {NINES} }}}}", "a value is too large"),
+        ("a\n{% random 0 %}", "line 2: random takes a whole number above 0"),
+        ("a\n{% random \u00b2 %}", "line 2: random takes a whole number above 0"),
+        ("{% if true %}" * 3_000 + "{% endif %}" * 3_000, "line 1: block nesting limit"),
     ],
 )
 def test_what_braze_would_not_render_is_an_abort_with_the_place(source: str, said: str) -> None:
@@ -150,6 +180,17 @@ def test_a_message_can_be_aborted_with_a_reason(tag: str, reason: str) -> None:
     message = rendered(f"before {tag} after")
 
     assert (message.text, message.abort, message.reason) == ("", "liquid_abort_message", reason)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ '\u00b2' | number_with_delimiter }}", "\u00b2"),
+        (DEEP.rstrip() + "{{ d | json_parse }}", ""),
+    ],
+)
+def test_what_is_no_number_and_no_json_is_left_or_nothing(source: str, text: str) -> None:
+    assert rendered(source).text == text
 
 
 def test_extras_and_random_numbers_are_taken() -> None:

@@ -63,6 +63,19 @@ def test_anything_but_a_small_2xx_leaves_the_variable_empty(
     assert message.calls[0].failure
 
 
+def test_a_body_that_is_no_text_is_not_sent_and_says_why(braze: BrazeSimulator, fetcher: Fetcher) -> None:
+    message = render(post(":body {{b}}") + "[{{sent.message}}]", {"b": "\ud83d"}, fetcher)
+
+    assert (message.text, sent(braze)) == ("[]", 0)
+    assert message.calls[0].failure.startswith("it cannot be sent over HTTP")
+
+
+def test_an_answer_nested_too_deep_to_be_read_is_text(braze: BrazeSimulator, fetcher: Fetcher) -> None:
+    braze.faults.add("GET *", Status(200, "[" * 100_000))
+
+    assert rendered(TAG, fetcher).text == "[" * 100_000
+
+
 @pytest.mark.parametrize("fault", [Slow(2.4), SlowBody(4)], ids=str)
 def test_an_answer_that_takes_more_than_two_seconds_is_none(
     braze: BrazeSimulator, fetcher: Fetcher, fault: Any

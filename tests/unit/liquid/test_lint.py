@@ -73,6 +73,8 @@ def test_our_snippets_have_no_mistake(path: Path) -> None:
         ("empty_option", tag(":basic_auth") + GUARD),
         ("cache_max_age", tag(":cache_max_age") + GUARD),
         ("cache_max_age", tag(":cache_max_age 60") + GUARD),
+        ("cache_max_age", tag(":cache_max_age \u00b2") + GUARD),
+        ("cache_max_age", tag(":cache_max_age " + "9" * 5_000) + GUARD),
         ("method", tag(":method put") + GUARD),
         ("port", tag(url="https://content.example.com:8443/wallet") + GUARD),
         ("shared_cache", tag(":method post :cache_max_age 900 :content_type application/json :body a={{${user_id}}}")),
@@ -81,6 +83,15 @@ def test_our_snippets_have_no_mistake(path: Path) -> None:
         (
             "invalid_json",
             '{% capture b %}{"user_id":"{{${user_id}}}",}{% endcapture %}' + tag(":method post :body {{b}}"),
+        ),
+        (
+            "invalid_json",
+            "{% capture b %}"
+            + '{"a":' * 100_000
+            + "1"
+            + "}" * 100_000
+            + "{% endcapture %}"
+            + tag(":method post :body {{b}}"),
         ),
         ("body_with_spaces", tag(':method post :body {"a": "b c"}') + GUARD),
         ("unknown_variable", tag(":method post :body {{postbody}}") + GUARD),
