@@ -38,7 +38,7 @@ from rich.table import Table
 
 from authorizer.callers import fits
 from authorizer.sources import networks_of, published
-from infra.commands.callers_secret import CallersSecret, Wanted, put
+from infra.commands.callers_secret import CallersSecret, Unknown, Wanted, put
 from infra.commands.stack import CannotRun, Stack, local_bundle, stack_of, words_of
 from infra.commands.wishes import said_yes
 from infra.local.aws import physical_name
@@ -128,9 +128,14 @@ def run(
         key = draw(_KEY_BYTES)
         lost = ""
         with _KeyFile(environment.get("FILE", ""), wanted, key) as file:
-            caller = put(secret, wanted, key).get(wanted.name)
             try:
+                caller = put(secret, wanted, key).get(wanted.name)
                 file.keep()
+            except Unknown as error:
+                if wanted.removes or wanted.keeps_key:
+                    raise
+                caller = error.callers[wanted.name]
+                lost = f"{error}. Should the former key of {wanted.name} have ended, this is the one in force"
             except OSError as error:
                 lost = f"{file.path} cannot be written: {error.strerror}. The key is in force, and shown here instead"
         console.print(f"in {stack.place}", markup=False)
@@ -149,7 +154,7 @@ def run(
                 console.print(lost, markup=False, soft_wrap=True)
             _show_key(wanted, key, caller["allows"], routes, addresses, console)
         return 2 if lost else 0
-    except CannotRun as error:
+    except (CannotRun, Unknown) as error:
         console.print(str(error), markup=False, soft_wrap=True)
     except (BotoCoreError, ClientError, OSError) as error:
         console.print(f"this did not work: {words_of(error)}", markup=False, soft_wrap=True)

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 
 from authorizer.callers import Callers, digest_of
 from infra.commands.stack import CannotRun
@@ -27,6 +28,14 @@ _TRIES: Final = 5
 
 class Changed(Exception):
     """The secret has another value than the one that was read."""
+
+
+class Unknown(Exception):
+    """AWS gave no answer, and may or may not have put `callers` in."""
+
+    def __init__(self, callers: Mapping[str, Any]) -> None:
+        super().__init__("AWS gave no answer: whether the callers secret has changed is not known")
+        self.callers = callers
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,7 @@ class CallersSecret:
         return {}
 
     def replace(self, callers: Mapping[str, Any], read: Version | None) -> None:
-        """Puts the callers in if `read` is still the current version; raises `Changed` when it is not.
+        """Puts the callers in if `read` is still the current version; raises `Changed` when it is not, or `Unknown`.
 
         PutSecretValue would overwrite whatever is there by now. So the value is put in beside it, under a label of
         its own, and then AWSCURRENT is moved, which Secrets Manager refuses unless it is where we say it is. The first
@@ -151,11 +160,23 @@ class CallersSecret:
                 )
             except self._client.exceptions.InvalidParameterException:
                 raise Changed from None
+            except (BotoCoreError, ClientError):
+                if not self._is_current(made["VersionId"], callers):
+                    raise
         finally:
-            # A version without a label is forgotten by Secrets Manager.
-            self._client.update_secret_version_stage(
-                SecretId=self._secret_id, VersionStage=label, RemoveFromVersionId=made["VersionId"]
-            )
+            # A version without a label is forgotten by Secrets Manager. One that is not is no reason to lose the key.
+            with suppress(BotoCoreError, ClientError):
+                self._client.update_secret_version_stage(
+                    SecretId=self._secret_id, VersionStage=label, RemoveFromVersionId=made["VersionId"]
+                )
+
+    def _is_current(self, version_id: str, callers: Mapping[str, Any]) -> bool:
+        """Whether a move that failed was made all the same; raises `Unknown` when that cannot be seen either."""
+        try:
+            current = self.current()
+        except (BotoCoreError, ClientError):
+            raise Unknown(callers) from None
+        return current is not None and current.id == version_id
 
     def _version(self, stage: str) -> Version | None:
         try:
@@ -181,7 +202,7 @@ class CallersSecret:
 
 
 def put(secret: CallersSecret, wanted: Wanted, key: str) -> dict[str, Any]:
-    """Makes the change to whatever the secret holds by then, and returns the callers. Raises `CannotRun`."""
+    """Makes the change to what the secret holds by then, and returns the callers. Raises `CannotRun` or `Unknown`."""
     for _ in range(_TRIES):
         current = secret.current()
         known = current or Version({}, "", 0.0, 0.0)

@@ -23,7 +23,7 @@ from infra.commands.stack import CannotRun
 from infra.local.aws import physical_name
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context
-from tests.integration.support.faulty_aws import FaultyAws, refusal
+from tests.integration.support.faulty_aws import DROPPED, LOST, Answer, FaultyAws, refusal
 
 NAME = physical_name("CallersSecret")
 PLAIN_KEY, OTHER_KEY = "p" * 40, "q" * 40
@@ -427,6 +427,44 @@ def test_a_refusal_by_aws_is_told_and_changes_nothing(aws: Aws, local: Path, fau
         faulty_aws.answer(operation, lambda _: refusal("AccessDeniedException"))
         code, said = ran(local, NAME="ours", ALLOWS="POST /tags")
         assert (code, "AccessDenied" in said, held(aws)) == (2, True, before)
+
+
+def test_a_change_whose_answer_is_lost_is_looked_for_and_its_key_shown(
+    aws: Aws, local: Path, faulty_aws: FaultyAws
+) -> None:
+    ran(local, **CONTENT)
+    local.write_text(json.dumps({"aws_url": faulty_aws.url}), encoding="utf-8")
+    faulty_aws.answer("UpdateSecretVersionStage", lambda _: LOST)
+
+    code, said = ran(local, NAME="braze-content", NOW="yes")
+
+    assert (code, who(aws, key_in(said))) == (0, "braze-content")
+
+
+def test_a_key_that_may_be_in_force_is_shown_and_said_to_be_unsure(
+    aws: Aws, local: Path, tmp_path: Path, faulty_aws: FaultyAws
+) -> None:
+    """AWS changes the secret, and is silent from then on."""
+    ran(local, **CONTENT)
+    local.write_text(json.dumps({"aws_url": faulty_aws.url}), encoding="utf-8")
+    path = tmp_path / "caller.conf"
+    path.write_text("the former one", encoding="utf-8")
+
+    def fall_silent(_: bytes) -> Answer:
+        faulty_aws.answer("GetSecretValue", lambda _: DROPPED)
+        return LOST
+
+    faulty_aws.answer("UpdateSecretVersionStage", fall_silent)
+    code, said = ran(local, NAME="braze-content", NOW="yes", FILE=str(path))
+
+    faulty_aws.heal()
+    assert (code, who(aws, key_in(said))) == (2, "braze-content")
+    assert "whether the callers secret has changed is not known. Should the former key" in said
+    assert path.read_text(encoding="utf-8") == "the former one"
+
+    faulty_aws.answer("UpdateSecretVersionStage", fall_silent)
+    code, said = ran(local, NAME="braze-content", SOURCES="braze-us-01", KEEP="yes")
+    assert (code, "is not known" in said, "password" in said) == (2, True, False)
 
 
 # --- the change itself ------------------------------------------------------------------------------------------------
