@@ -17,8 +17,9 @@ PYTEST = $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 MEASURED = tests/properties tests/faults tests/integration tests/unit
 RUNNING = tests/leaks tests/fuzz tests/end_to_end  # the bundle's processes, in which nothing can be measured
 
-.PHONY: help demo run test check types looked-at format bench load fuzz build deploy destroy costs requirements sam-demo clean environment npm-packages import prefetch status redrive failures triggers resend schedule schedules unschedule caller callers member-hash \
-	render lint-liquid
+.PHONY: help demo run test check types looked-at format bench load fuzz build deploy destroy costs \
+	requirements sam-demo clean environment npm-packages import prefetch status redrive failures \
+	triggers resend schedule schedules unschedule caller callers member-hash render lint-liquid
 
 help: ## print this list
 	@sed -n 's/^\([a-z%<>-]*\):.*## \(.*\)/\1|\2/p' Makefile | sed "s/%/FUNCTION/" | \
