@@ -148,6 +148,7 @@ def sessionm(sessionm_server: SessionmSimulator) -> Iterator[SessionmSimulator]:
     """SessionM with one member, `member-1` alias `loyal-1`, without faults and without a past."""
     sessionm_server.faults.clear()
     sessionm_server.forget()
+    sessionm_server.forget_members()
     sessionm_server.add_member("member-1", "loyal-1", available_points=120, total_points=450)
     yield sessionm_server
     sessionm_server.faults.clear()

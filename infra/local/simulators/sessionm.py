@@ -187,6 +187,10 @@ class SessionmSimulator(Simulator):
             if self._window is not None:
                 self._window.reset()
 
+    def forget_members(self) -> None:
+        with self.lock:
+            self._members = Members()
+
     def _member_state(self, member: Member) -> dict[str, Json]:
         tags = member.live_tags(self.clock())
         return {
