@@ -64,7 +64,7 @@ class Watched:
     """What was seen at the end, and meanwhile: each environment's memory (bytes) with the time (seconds).
 
     Of rows and triggers together: `missing` are said to be sent and are not at the vendors, `waiting` have no verdict,
-    `not_sent` another than that.
+    `not_sent` another than that; `apart` tells of these by what they are.
     """
 
     tally: Tally
@@ -79,6 +79,7 @@ class Watched:
     wallets_asked: int
     tags_asked: int
     backlog: list[int] = field(default_factory=list)
+    apart: Mapping[str, int] = field(default_factory=dict)
 
 
 def recipients_per_second(processors: int) -> float:
@@ -101,6 +102,7 @@ def figures(ground: Ground) -> Iterator[Figure]:
 def judged(seen: Watched, rate: float, seconds: float, scaled: str, remark: str = "") -> Iterator[Figure]:
     """What was seen as figures; `scaled` says where the rate comes from."""
     tally = seen.tally
+    apart = "".join(f"; {number} x {what}" for what, number in seen.apart.items())
     recipients = round(rate * seconds)
     accepted = f"{len(tally.tags) + seen.rows:,} tags and {len(tally.triggers):,} triggers"
     calls = sum(map(len, tally.milliseconds.values()))
@@ -154,7 +156,7 @@ def judged(seen: Watched, rate: float, seconds: float, scaled: str, remark: str 
         "load: without a verdict, or not sent",
         seen.waiting + seen.not_sent,
         "",
-        f"{seen.waiting} and {seen.not_sent} of {accepted}",
+        f"{seen.waiting} and {seen.not_sent} of {accepted}{apart}",
         at_most=MISSING,
         remark=remark,
     )
@@ -278,6 +280,8 @@ def _watched(bundle: LocalBundle, emulated: Emulated, plan: Plan) -> Watched:
     rows_waiting = sum(each["waiting"] for each in imports)
     # A request whose answer was lost may be among those read, and was not acknowledged.
     rows_unread = max(0, rows + len(warm.tags) + len(tally.tags) - sum(each["rows_read"] for each in imports))
+    apart = Counter(f"trigger {state}" for state in states.values() if state != "sent")
+    apart |= Counter({"row not read": rows_unread, "row waiting": rows_waiting, "row not sent": rows_not_sent})
     return Watched(
         tally=tally,
         memory=memory,
@@ -292,6 +296,7 @@ def _watched(bundle: LocalBundle, emulated: Emulated, plan: Plan) -> Watched:
         wallets_asked=asked["POST /offers/api/2.0/offers/get_user_offers"],
         tags_asked=sum(number for route, number in asked.items() if route.endswith("/tags")),
         backlog=backlog,
+        apart=+apart,
     )
 
 
@@ -344,7 +349,7 @@ def _states(bundle: LocalBundle, tally: Tally) -> dict[str, str]:
 
     def state_of(trigger_id: str) -> str:
         answer = requests.get(f"{bundle.intake_url}/triggers/{trigger_id}", headers=headers, timeout=40)
-        return str(answer.json()["state"] if answer.ok else "queued")
+        return str(answer.json()["state"] if answer.ok else f"HTTP {answer.status_code}")
 
     with ThreadPoolExecutor(4) as threads:
         return dict(zip(tally.triggers, threads.map(state_of, tally.triggers.values()), strict=True))
