@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import urlsplit
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from shared.one_piece import InOnePiece
 from shared.tls import trusting
 
 
-class _InOnePiece(HTTPConnection):
-    """Sends head and body of a request together: one call of the system and one packet, where there would be two."""
-
-    _pieces: list[bytes] | None = None
-
-    def request(self, *args: Any, **options: Any) -> None:
-        self._pieces = []
-        try:
-            super().request(*args, **options)
-        finally:
-            pieces, self._pieces = self._pieces, None
-        self.send(b"".join(pieces))
-
-    def send(self, data: Any) -> None:
-        if self._pieces is None:
-            super().send(data)
-        else:
-            self._pieces.append(data)
+class _InOnePiece(InOnePiece, HTTPConnection):
+    """A connection of urllib3's."""
 
 
-class _InOnePieceByTls(_InOnePiece, HTTPSConnection):
+class _InOnePieceByTls(InOnePiece, HTTPSConnection):
     """The same, encrypted."""
 
 

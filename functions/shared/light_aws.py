@@ -23,6 +23,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from urllib3.util import wait_for_read
 
+from shared.one_piece import InOnePiece
 from shared.tls import trusting
 
 if TYPE_CHECKING:
@@ -128,6 +129,14 @@ class _Request(AWSRequest):
         return self.data
 
 
+class _Plain(InOnePiece, HTTPConnection):
+    """A connection of the standard library's."""
+
+
+class _ByTls(InOnePiece, HTTPSConnection):
+    """The same, encrypted."""
+
+
 class _Connections:
     """Connections to the host of `url`, kept open; as many as threads have used at once."""
 
@@ -170,8 +179,8 @@ class _Connections:
     def _new(self) -> HTTPConnection:
         host, port, seconds = self._address.hostname or "", self._address.port, self._patience.connect_seconds
         if self._address.scheme == "https":
-            return HTTPSConnection(host, port, timeout=seconds, context=trusting())
-        return HTTPConnection(host, port, timeout=seconds)
+            return _ByTls(host, port, timeout=seconds, context=trusting())
+        return _Plain(host, port, timeout=seconds)
 
 
 def _is_passing(error: ClientError) -> bool:
