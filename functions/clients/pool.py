@@ -1,4 +1,4 @@
-"""Connections to one vendor, kept open: urllib3's, with three settings that hold for every call."""
+"""Connections to one vendor, kept open: urllib3's, with certificates checked and requests in one piece."""
 
 from __future__ import annotations
 
