@@ -44,6 +44,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str | None = None
     read_at: str | None = None
     finished_at: str | None = None
+    correlation_id: str | None = None
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler:
@@ -89,6 +90,7 @@ def status_of(job: Job, tally: Tally, now: float, link: Callable[[str], str]) ->
         started_at=moment(job.started_at),
         read_at=moment(job.read_at),
         finished_at=moment(job.finished_at),
+        correlation_id=job.correlation_id or None,
         **msgspec.structs.asdict(counts),
     )
 

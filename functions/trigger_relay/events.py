@@ -18,7 +18,7 @@ from shared.errors import InvalidInput, NotFound
 from shared.http import Answer, Handler, Request, http_handler
 from shared.ledger import Ledger, part_id
 from shared.members import MemberHashes
-from shared.observability import count, note
+from shared.observability import correlation_id, count, note
 from shared.outcomes import State
 from shared.queues import Queue
 from trigger_relay import fields
@@ -55,7 +55,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
         if not tracks:
             count("EventsSkipped")
             return Answer(202, {"ok": True, "event_id": None, "state": State.SKIPPED.value, "repeated": False})
-        entry = ledger.enter(event.event_id, len(tracks))
+        entry = ledger.enter(event.event_id, len(tracks), correlation_id())
         state = State.QUEUED if entry.is_new else standing_of(event.event_id, entry, ledger).state
         if state is State.QUEUED:
             # Also for a repeat: the first request may have died before this line. Delivery sends once.
@@ -82,6 +82,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Handler
                 "reason": standing.outcome.reason or None,
                 "detail": standing.outcome.detail or None,
                 "members": standing.counts() if standing.recipients else None,
+                "correlation_id": entry.correlation_id or None,
             },
         )
 

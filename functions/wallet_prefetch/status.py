@@ -39,6 +39,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str | None = None
     read_at: str | None = None
     finished_at: str | None = None
+    correlation_id: str | None = None
 
 
 def status_of(
@@ -75,6 +76,7 @@ def status_of(
         started_at=moment(job.started_at),
         read_at=moment(job.read_at),
         finished_at=moment(job.finished_at),
+        correlation_id=job.correlation_id or None,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
+import requests
 from msgspec.structs import replace
 from rich.console import Console
 
@@ -84,6 +85,36 @@ def test_a_tag_is_found_by_one_id_from_its_request_to_sessionm(bundle: LocalBund
         ("tag-delivery", "parcels taken"),
         ("tag-delivery", "upstream calls"),
     }
+
+
+def test_an_import_is_found_by_one_id_from_its_request_to_the_last_row(bundle: LocalBundle) -> None:
+    correlation_id = "spring-audience-to-sessionm"
+    analyst = Caller(bundle.intake_url, bundle.authorization("analyst"))
+
+    answered = analyst.post("/tag-imports", {"tags": ["spring"], "ttl": 60}, {"X-Correlation-Id": correlation_id})
+
+    upload, path = answered.json()["upload"], f"/tag-imports/{answered.json()['import_id']}"
+    assert analyst.get(path).json()["correlation_id"] == correlation_id
+    content = "\n".join(["user_id", *(member.user_id for member in bundle.members[:3]), "nobody"])
+    requests.request(upload["method"], upload["url"], data=content, headers=upload["headers"], timeout=30)
+    bundle.wait_until(lambda: analyst.get(path).json()["state"] == "finished", what="the last row")
+
+    ended = analyst.get(path).json()
+    assert (ended["sent"], ended["failed"], ended["correlation_id"]) == (3, 1, correlation_id)
+    assert {request.headers["X-Correlation-Id"] for request in bundle.sessionm.requests()} == {correlation_id}
+    bundle.wait_until(
+        lambda: (
+            kinds(lines_about(bundle, correlation_id))
+            >= {
+                ("tag-import-submit", "request"),
+                ("tag-import", "file read"),
+                ("tag-import", "tag import finished"),
+                ("tag-delivery", "parcels taken"),
+                ("tag-delivery", "upstream calls"),
+            }
+        ),
+        what="the lines",
+    )
 
 
 def test_a_read_is_found_by_one_id_from_its_request_to_sessionm(bundle: LocalBundle, connected_content: Caller) -> None:

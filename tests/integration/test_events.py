@@ -163,7 +163,15 @@ def test_the_outcome_can_be_asked_for(aws: Aws, handle: Invoked) -> None:
         "reason": "object_skipped",
         "detail": "Braze left out its events: a reason",
         "members": None,
+        "correlation_id": "request-1",
     }
+
+
+def test_an_event_keeps_the_correlation_id_of_the_request_that_made_it(handle: Invoked) -> None:
+    made = post(handle, "POST /events", AWARD, x_correlation_id="the-first-request")
+    post(handle, "POST /events", AWARD, x_correlation_id="a-repeat-of-it")
+
+    assert status(handle, made.body["event_id"]).body["correlation_id"] == "the-first-request"
 
 
 @pytest.mark.parametrize("event_id", ["evt-" + "0" * 32, "trg-" + "0" * 32, "x"])

@@ -118,6 +118,7 @@ def test_an_ended_import_tells_all_there_is_to_know(aws: Aws, handle: Invoked) -
         finished_at=CREATED + 3,
         failure_file="failures/csv-1/failures.csv",
         read_back=ReadBack(3, 2, 1, 0),
+        correlation_id="the-upload",
     )
 
     told = ask(handle).body
@@ -145,6 +146,7 @@ def test_an_ended_import_tells_all_there_is_to_know(aws: Aws, handle: Invoked) -
         "started_at": "2026-11-22T07:40:01Z",
         "read_at": "2026-11-22T07:40:02Z",
         "finished_at": "2026-11-22T07:40:03Z",
+        "correlation_id": "the-upload",
     }
 
 

@@ -357,6 +357,7 @@ def test_a_segment_is_exported_and_its_members_wallets_are_fetched(
         assert told["seconds_expected"] == 2, "at half of 10,000 a second"
         first = bundle.status(told["prefetch_id"])
         assert (first["state"], first["seconds_left"], first["fresh_until"]) == ("requested", 2, None)
+        assert first["correlation_id"] == "request-1"
         [message] = bundle.aws.queued("imports")
         deadline = time.monotonic() + 30
         while failures(bundle.imports(sqs_event([sqs_record(json.dumps(message))]), Context(900_000))):
