@@ -19,7 +19,6 @@ from weakref import finalize
 
 import msgspec
 from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from urllib3.util import wait_for_read
 
@@ -71,7 +70,7 @@ class LightService:
         patience: Patience,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self._service, self._target, self._tries = service, target, patience.tries
+        self._target, self._tries = target, patience.tries
         self._region = session.region_name
         self.url = url or f"https://{service}.{domain_of(self._region)}"
         self._headers = {
@@ -79,7 +78,8 @@ class LightService:
             "Content-Type": f"application/x-amz-json-{version}",
             **headers,
         }
-        self._credentials: Any = session.get_credentials()
+        credentials: Any = session.get_credentials()  # None is refused when there is something to sign
+        self._signer = _Signer(credentials, service, self._region)
         self._connections = _Connections(self.url, patience)
 
     def call(self, operation: str, request: dict[str, Any]) -> Any:
@@ -98,10 +98,10 @@ class LightService:
     def _once(self, operation: str, request: dict[str, Any]) -> Any:
         body = msgspec.json.encode(request)
         headers = {"X-Amz-Target": f"{self._target}.{operation}", **self._headers}
-        signed = _Request("POST", f"{self.url}/", headers, body)
-        SigV4Auth(self._credentials, self._service, self._region).add_auth(signed)
+        signed: Any = _Request(f"{self.url}/", headers, body)
+        self._signer.add_auth(signed)
         try:
-            status, content, former_code = self._connections.post(body, dict(signed.headers))
+            status, content, former_code = self._connections.post(body, headers)
             answer = msgspec.json.decode(content, type=dict[str, Any]) if content else {}
         except (OSError, HTTPException, ValueError) as error:
             raise EndpointConnectionError(endpoint_url=self.url) from error
@@ -121,12 +121,32 @@ def domain_of(region: str) -> str:
     return f"{region}.amazonaws.com.cn" if region.startswith("cn-") else f"{region}.amazonaws.com"
 
 
-class _Request(AWSRequest):
-    """A request whose body is bytes already, and need not be prepared to be signed."""
+class _Request:
+    """What botocore's signer reads of a request, and whose headers it adds to.
 
-    @property
-    def body(self) -> Any:
-        return self.data
+    Its own class has them in the form of an email, and most of the time that signing takes goes into that.
+    """
+
+    method = "POST"
+    params = None
+
+    def __init__(self, url: str, headers: dict[str, str], body: bytes) -> None:
+        self.url, self.headers, self.body = url, headers, body
+        self.context: dict[str, Any] = {}
+
+
+class _SignedHeaders(dict[str, str]):
+    """Each once, under its name in lower case."""
+
+    def get_all(self, name: str) -> list[str]:
+        return [self[name]]
+
+
+class _Signer(SigV4Auth):
+    """Signs all headers of a `_Request`."""
+
+    def headers_to_sign(self, request: Any) -> Any:
+        return _SignedHeaders((name.lower(), value) for name, value in request.headers.items())
 
 
 class _Plain(InOnePiece, HTTPConnection):

@@ -41,7 +41,8 @@ class Block:
 
     `fetched` is a member's first wallet, `cached` the second, `direct` SessionM's own answer to the library the
     function uses, `table` the three requests that the table gets for a fetched one, sent by the plainest
-    client, `emulated` a handler that merely waits as long as SessionM does, through the same emulator.
+    client in the wallet's rhythm, for a table that stood still a while answers slower: after a pause, and around the
+    direct call. `emulated` is a handler that merely waits as long as SessionM does, through the same emulator.
     """
 
     fetched: list[float]
@@ -143,9 +144,11 @@ def _block(
         for member in members:
             block.fetched.append(_timed(wallet.invoke, wallet_event(member)))
             block.cached.append(_timed(wallet.invoke, wallet_event(member)))
+            time.sleep(UPSTREAM_SECONDS)
+            *before, after = table.requests_of(f"bench {member}", CULTURE, kept)
+            table_ms = _timed(table.ask, before)
             block.direct.append(_timed(ask, question))
-            requests = table.requests_of(f"bench {member}", CULTURE, kept)
-            block.table.append(_timed(table.ask, requests))
+            block.table.append(table_ms + _timed(table.ask, [after]))
             block.emulated.append(_timed(waiting.invoke, wallet_event(member)))
     return block
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from shared import aws as clients
@@ -215,6 +219,33 @@ def test_a_connection_that_breaks_is_an_error_of_botocore_and_not_used_again(
                 light.get_item(TableName="cache", Key=KEY)
 
     assert len(connections) == 2
+
+
+@pytest.mark.parametrize("token", ["", "a/session+token=="])
+def test_a_request_is_signed_as_botocore_signs_it(aws: Aws, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    asked: list[bytes] = []
+
+    def once(connection: socket.socket) -> None:
+        asked.append(read_request(connection))
+        connection.sendall(answer(b"{}"))
+
+    session = boto3.Session("key-id", "secret", token or None, "eu-central-1")
+    with serving(once) as url:
+        LightDynamoDB(session, url, lambda: aws.dynamodb, PATIENCE).get_item(TableName="cache", Key=KEY)
+
+    head, _, body = asked[0].partition(b"\r\n\r\n")
+    sent = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+    signed = {
+        name: value for name, value in sent.items() if name.lower().startswith(("x-amz-", "host", "content-type"))
+    }
+    moment = datetime.strptime(sent["X-Amz-Date"], "%Y%m%dT%H%M%SZ")
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: moment)
+    botocores = AWSRequest("POST", f"{url}/", {name: signed[name] for name in signed if name != "X-Amz-Date"}, body)
+    SigV4Auth(Credentials("key-id", "secret", token), "dynamodb", "eu-central-1").add_auth(botocores)
+
+    assert sent["Authorization"] == botocores.headers["Authorization"]
+    assert ("x-amz-security-token" in sent["Authorization"]) == bool(token)
+    assert sent.get("X-Amz-Security-Token", "") == token
 
 
 def test_a_certificate_nobody_vouches_for_is_not_accepted(aws: Aws, tmp_path: Path) -> None:
