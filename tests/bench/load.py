@@ -52,7 +52,9 @@ SENT_TWICE = 0
 GROWTH_MB = 3.0
 
 _DEFAULT_MINUTES = 10.0
-_WARM_UP_SECONDS, _WARM_UP_SHARE = 5.0, 4
+_WARM_UP_SECONDS = 5.0
+_WARM_UP_PACES = (0.25, 2.0)  # of the rate: environments begin one by one, and then as many as a peak needs
+_WARM_UP_ROWS = 20
 _SAMPLE_SECONDS = 1.0
 _BACKLOG_SECONDS = 5.0
 _DRAIN_LIMIT_SECONDS = 300.0
@@ -116,6 +118,8 @@ def judged(seen: Watched, rate: float, seconds: float, scaled: str, remark: str 
         remark=remark,
     )
     told = "".join(f"; {times} x {error}" for error, times in tally.errors.most_common(5))
+    if tally.failed_seconds:
+        told += f"; between {min(tally.failed_seconds):.0f} and {max(tally.failed_seconds):.0f} s"
     yield Figure("load: errors", tally.errors.total(), "", f"of {calls:,} answers{told}", at_most=ERRORS, remark=remark)
     for kind, samples in sorted(tally.milliseconds.items()):
         p99 = f"p99 {percentile(samples, 0.99):.0f} ms of {len(samples):,}"
@@ -249,7 +253,7 @@ def run(
 
 
 def _watched(bundle: LocalBundle, emulated: Emulated, plan: Plan) -> Watched:
-    warm = _warm_up(bundle, plan)
+    acknowledged_before, imports_before = _warm_up(bundle, plan)
     asked_before = bundle.sessionm.asked()
     rows = round(plan.seconds * ROWS_A_SECOND)
     memory: dict[str, list[tuple[float, int]]] = {}
@@ -273,13 +277,11 @@ def _watched(bundle: LocalBundle, emulated: Emulated, plan: Plan) -> Watched:
     asked = bundle.sessionm.asked() - asked_before
     sends = Counter(str(send.properties.get("event_id")) for send in bundle.braze.sends)
     states = _states(bundle, tally)
-    imports = [
-        _status_of(bundle, each)() for each in (import_id, *warm.import_ids, *tally.import_ids - warm.import_ids)
-    ]
+    imports = [_status_of(bundle, each)() for each in {import_id, *imports_before, *tally.import_ids}]
     rows_not_sent = sum(each["failed"] + each["skipped"] + each["unknown"] for each in imports)
     rows_waiting = sum(each["waiting"] for each in imports)
     # A request whose answer was lost may be among those read, and was not acknowledged.
-    rows_unread = max(0, rows + len(warm.tags) + len(tally.tags) - sum(each["rows_read"] for each in imports))
+    rows_unread = max(0, rows + acknowledged_before + len(tally.tags) - sum(each["rows_read"] for each in imports))
     apart = Counter(f"trigger {state}" for state in states.values() if state != "sent")
     apart |= Counter({"row not read": rows_unread, "row waiting": rows_waiting, "row not sent": rows_not_sent})
     return Watched(
@@ -300,16 +302,32 @@ def _watched(bundle: LocalBundle, emulated: Emulated, plan: Plan) -> Watched:
     )
 
 
-def _warm_up(bundle: LocalBundle, plan: Plan) -> Tally:
-    """A little of everything: what is measured is the going, not that all environments begin at once."""
-    slow = plan.recipients_per_second / _WARM_UP_SHARE
-    few = replace(plan, members=plan.members[-50:], recipients_per_second=slow, seconds=max(_WARM_UP_SECONDS, 2 / slow))
-    with traffic(few) as done:
-        tally: Tally = done.recv()
-    bundle.wait_until(lambda: not any(_depths(bundle).values()), _DRAIN_LIMIT_SECONDS, "the first calls to be through")
+def _warm_up(bundle: LocalBundle, plan: Plan) -> tuple[int, set[str]]:
+    """A little of everything: what is measured is the going, not that all environments begin at once.
+
+    The rows and tags it was acknowledged, and the imports that have them.
+    """
+    import_id = _import(bundle, _WARM_UP_ROWS)
+    acknowledged, import_ids = _WARM_UP_ROWS, {import_id}
+    for pace in _WARM_UP_PACES:
+        rate = plan.recipients_per_second * pace
+        few = replace(
+            plan, members=plan.members[-50:], recipients_per_second=rate, seconds=max(_WARM_UP_SECONDS, 2 / rate)
+        )
+        with traffic(few) as done:
+            tally: Tally = done.recv()
+        acknowledged += len(tally.tags)
+        import_ids |= tally.import_ids
+        _states(bundle, tally)
+    status = _status_of(bundle, import_id)
+    bundle.wait_until(
+        lambda: not any(_depths(bundle).values()) and status()["state"] == "finished",
+        _DRAIN_LIMIT_SECONDS,
+        "the first calls to be through",
+    )
     bundle.braze.forget()
     bundle.sessionm.forget()
-    return tally
+    return acknowledged, import_ids
 
 
 def _import(bundle: LocalBundle, rows: int) -> str:

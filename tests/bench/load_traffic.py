@@ -49,30 +49,33 @@ class Plan:
 class Tally:
     """What came of it.
 
-    `milliseconds` by kind of call, `errors` by kind and words. `tags` are those acknowledged, by name, with their
-    member; `triggers` the trigger ids by event id; `import_ids` where the tags are counted. `late_ms`: how late the
-    latest recipient came. `took_seconds`: until all had come.
+    `milliseconds` by kind of call, `errors` by kind and words, `failed_seconds` when each of them came. `tags` are those
+    acknowledged, by name, with their member; `triggers` the trigger ids by event id; `import_ids` where the tags are
+    counted. `late_ms`: how late the latest recipient came. `took_seconds`: until all had come.
     """
 
     milliseconds: dict[str, list[float]] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
+    failed_seconds: list[float] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     triggers: dict[str, str] = field(default_factory=dict)
     import_ids: set[str] = field(default_factory=set)
     late_ms: float = 0.0
     took_seconds: float = 0.0
 
-    def fail(self, kind: str, what: str) -> None:
+    def fail(self, kind: str, what: str, after_seconds: float) -> None:
         self.errors[f"{kind}: {what[:300]}"] += 1
+        self.failed_seconds.append(after_seconds)
 
 
 class _Traffic:
     def __init__(self, plan: Plan, session: ClientSession) -> None:
         self._plan, self._session = plan, session
+        self._begun_at = time.monotonic()
         self.tally = Tally()
 
     async def run(self) -> Tally:
-        plan, begun_at = self._plan, time.monotonic()
+        plan, begun_at = self._plan, self._begun_at
         under_way: set[asyncio.Task[None]] = set()
         for number in range(plan.recipients):
             due_at = begun_at + number / plan.recipients_per_second
@@ -103,13 +106,13 @@ class _Traffic:
         body = {"user_id": member, "culture": "ko", "limit": 3}
         found = await self._call("wallet", "POST", f"{self._plan.content_url}/wallet", "braze-connected-content", body)
         if found and not (found["ok"] and (found["user_id"], found["available_points"]) == (member, points)):
-            self.tally.fail("wallet", str(found["reason"] or "another member's"))
+            self._fail("wallet", str(found["reason"] or "another member's"))
 
     async def _size(self) -> None:
         url = f"{self._plan.content_url}/segments/{self._plan.segment_id}/size"
         found = await self._call("segment size", "GET", url, "braze-connected-content")
         if found and not (found["ok"] and found["size"]):
-            self.tally.fail("segment size", str(found["reason"]))
+            self._fail("segment size", str(found["reason"]))
 
     async def _tag(self, tag: str, member: str) -> None:
         url = f"{self._plan.intake_url}/priv/v1/apps/any/users/{member}/tags"
@@ -136,13 +139,16 @@ class _Traffic:
             async with self._session.request(method, url, json=body, headers=headers) as answer:
                 content = await answer.text()
         except (ClientError, TimeoutError, OSError) as error:
-            self.tally.fail(kind, f"no answer: {type(error).__name__}")
+            self._fail(kind, f"no answer: {type(error).__name__}")
             return None
         self.tally.milliseconds.setdefault(kind, []).append((time.perf_counter() - begun_at) * 1000)
         if answer.status >= 300:
-            self.tally.fail(kind, f"{answer.status} {content}")
+            self._fail(kind, f"{answer.status} {content}")
             return None
         return await answer.json()
+
+    def _fail(self, kind: str, what: str) -> None:
+        self.tally.fail(kind, what, time.monotonic() - self._begun_at)
 
 
 async def _run(plan: Plan) -> Tally:

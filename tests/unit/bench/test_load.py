@@ -82,6 +82,16 @@ def test_each_fault_of_a_run_misses_a_target(seen: Watched, name: str) -> None:
     assert failed(seen) == {name}
 
 
+def test_what_failed_is_told_with_the_time_it_happened_at() -> None:
+    tally = Tally(milliseconds={"wallet": [1.0]}, took_seconds=10.0)
+    tally.fail("wallet", "in_progress", 4.4)
+    tally.fail("wallet", "in_progress", 7.6)
+
+    [errors] = [figure for figure in figures(replace(FINE, tally=tally)) if figure.name == "load: errors"]
+
+    assert (errors.value, errors.compared_with) == (2, "of 1 answers; 2 x wallet: in_progress; between 4 and 8 s")
+
+
 def test_memory_that_grew_at_the_start_and_stayed_is_flat() -> None:
     samples = [(float(second), min(second, 40) * MIB) for second in range(100)]
 
