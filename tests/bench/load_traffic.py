@@ -49,7 +49,7 @@ class Plan:
 class Tally:
     """What came of it.
 
-    `milliseconds` by kind of call, `errors` by kind and words, `failed_seconds` when each of them came. `tags` are those
+    `milliseconds` by kind of call, `errors` by kind and words, `failed_seconds` when each came. `tags` are those
     acknowledged, by name, with their member; `triggers` the trigger ids by event id; `import_ids` where the tags are
     counted. `late_ms`: how late the latest recipient came. `took_seconds`: until all had come.
     """

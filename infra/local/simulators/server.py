@@ -209,7 +209,10 @@ class Simulator:
         wait = self._latency.draw(call.route, found[0].latency_seconds if found else 0.0)
         if wait > 0:
             await asyncio.sleep(wait)
-        return await wire.send(request, reply, fault, record)
+        try:
+            return await wire.send(request, reply, fault, record)
+        except ConnectionError:  # the reader has left, as is right before an answer that drips or never ends
+            return wire.reset(request)
 
     def _false_reply(self, fault: Fault) -> Reply:
         match fault:

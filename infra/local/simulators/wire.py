@@ -106,7 +106,7 @@ async def _drip(request: web.BaseRequest, reply: Reply, seconds: float) -> web.S
 async def _never_end(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
     response = await _start(request, reply, None)
     await response.write(b'{"status":"ok","payload":[')
-    while True:  # ends with the ConnectionError of a reader who has left, or with the simulator
+    while True:  # ends with the reader, by a ConnectionError, or with the simulator
         await response.write(ENDLESS_CHUNK)
         await asyncio.sleep(ENDLESS_PAUSE_SECONDS)
 

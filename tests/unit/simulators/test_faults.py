@@ -87,6 +87,18 @@ def test_endless_body_outgrows_any_limit(sessionm: SessionmSimulator) -> None:
     assert count(sessionm) == 1
 
 
+def test_a_reader_who_leaves_an_endless_body_is_no_error_of_the_simulator(
+    sessionm: SessionmSimulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    sessionm.faults.add(TAGS, EndlessBody(), times=1)
+    with tag(sessionm, stream=True):
+        pass
+    time.sleep(0.3)  # in which it would write several times more
+
+    assert tag(sessionm).ok
+    assert caplog.records == []
+
+
 def test_reset_after_effect_leaves_the_effect_and_no_answer(sessionm: SessionmSimulator) -> None:
     sessionm.faults.add(TAGS, ResetAfterEffect())
     with pytest.raises(requests.ConnectionError, match="reset by peer"):
