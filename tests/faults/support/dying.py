@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from multiprocessing import forkserver
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, cast
 
 from shared.config import Settings
@@ -36,13 +36,14 @@ CALLS = (*range(1, 10), 11, 14, 18, 23, 29)
 def dies_at(call: int, run: Scenario, between: FaultyAws) -> bool:
     """Runs a scenario until it is about to make this call, counted from 1, and kills it; False when it made fewer."""
     _have_it_imported()
-    lock, made = Lock(), 0
+    lock, started, made = Lock(), Event(), 0
 
     def kill_at_last() -> Answer | None:
         nonlocal made
         with lock:
             made += 1
             if made == call:
+                started.wait(_LONGEST_SECONDS)  # until then there is nothing to kill: its call may be the faster one
                 process.kill()
             return DROPPED if made >= call else None
 
@@ -51,10 +52,12 @@ def dies_at(call: int, run: Scenario, between: FaultyAws) -> bool:
     between.first = kill_at_last
     try:
         process.start()
+        started.set()
         process.join(_LONGEST_SECONDS)
         assert process.exitcode is not None, "it neither ended nor called"
-        assert process.exitcode in (0, -9)
-        return process.exitcode == -9
+        reached = made >= call
+        assert process.exitcode == (-9 if reached else 0)
+        return reached
     finally:
         between.first = lambda: None
         if process.pid is not None:
