@@ -19,16 +19,11 @@ from typing import IO, Any, Final
 
 import requests
 from rich.console import Console
-from rich.progress import (
-    DownloadColumn,
-    Progress,
-    TaskID,
-)
-from rich.table import Table
+from rich.progress import DownloadColumn, Progress, TaskID
 
 from infra.commands.intake_api import NoAnswer, Refused, intake_of
 from infra.commands.stack import CannotRun
-from infra.commands.watching import PAUSES_SECONDS, TRANSFER_TIMEOUTS, Sleep, Watching, reasons_in
+from infra.commands.watching import PAUSES_SECONDS, TRANSFER_TIMEOUTS, Sleep, Watching, report_verdicts
 from infra.commands.wishes import said_yes, tags_of
 
 # What S3 takes in one upload. A CSV is a fifth of its size when packed, so this is 300 million members.
@@ -130,16 +125,7 @@ def fields_of(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def report(console: Console, status: Mapping[str, Any]) -> None:
     """The verdicts as a table, and what there is to know beside them."""
-    table = Table("verdict", "rows")
-    table.columns[1].justify = "right"
-    for name in (*_VERDICTS, *(["waiting"] if status["waiting"] else [])):
-        table.add_row(name, f"{status[name]:,}")
-    table.add_section()
-    table.add_row("rows read", f"{status['rows_read']:,}")
-    console.print(f"import {status['import_id']}: {status['state']}", markup=False, highlight=False)
-    console.print(table)
-    if status["message"]:
-        console.print(f"{status['reason']}: {status['message']}", markup=False, soft_wrap=True)
+    report_verdicts(console, f"import {status['import_id']}", status, _VERDICTS, "rows")
     if is_empty(status):
         console.print("the file has no rows below its first line: nothing was imported", markup=False, soft_wrap=True)
     if back := status["read_back"]:
@@ -177,12 +163,8 @@ def run(environment: Mapping[str, str], console: Console, sleep: Sleep = time.sl
             console.print(f"import {import_id}: the file is up", markup=False)
         status = importing.watch(f"/tag-imports/{import_id}", f"the import {import_id}", _DOING, _VERDICTS)
         report(console, status)
-        if status["failure_file_url"]:
-            importing.fetch(status["failure_file_url"], failures)
-            for (verdict, code), rows in reasons_in(failures):
-                console.print(f"  {rows:,} {verdict}: {code}", markup=False, highlight=False)
-            console.print(f"rows that did not become tags: {failures}", markup=False, soft_wrap=True)
-        elif status["state"] == "open" and exit_code(status):
+        listed = importing.list_failures(status, failures, "rows that did not become tags")
+        if not listed and status["state"] == "open" and exit_code(status):
             console.print(f"for their rows, with AWS credentials: make failures IMPORT={import_id}", markup=False)
         return exit_code(status)
     except (CannotRun, Refused) as error:

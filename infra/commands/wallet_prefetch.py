@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 
 from infra.commands.intake_api import NoAnswer, Refused, intake_of
 from infra.commands.stack import CannotRun
-from infra.commands.watching import Sleep, Watching, reasons_in
+from infra.commands.watching import Sleep, Watching, report_verdicts
 from infra.commands.wishes import said_yes
 
 _VERDICTS: Final = ("fetched", "failed", "skipped")
@@ -62,16 +61,7 @@ def fields_of(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def report(console: Console, status: Mapping[str, Any]) -> None:
     """The verdicts as a table, and until when the wallets are fresh."""
-    table = Table("verdict", "members")
-    table.columns[1].justify = "right"
-    for name in (*_VERDICTS, *(["waiting"] if status["waiting"] else [])):
-        table.add_row(name, f"{status[name]:,}")
-    table.add_section()
-    table.add_row("members read", f"{status['members_read']:,}")
-    console.print(f"prefetch {status['prefetch_id']}: {status['state']}", markup=False, highlight=False)
-    console.print(table)
-    if status["message"]:
-        console.print(f"{status['reason']}: {status['message']}", markup=False, soft_wrap=True)
+    report_verdicts(console, f"prefetch {status['prefetch_id']}", status, _VERDICTS, "members")
     if status["fetched"] or status["skipped"]:
         console.print(
             f"culture {status['culture']}; all of these wallets are fresh until {status['fresh_until']}",
@@ -103,12 +93,7 @@ def run(environment: Mapping[str, str], console: Console, sleep: Sleep = time.sl
         watching = Watching(api, console, sleep)
         status = watching.watch(f"/wallet-prefetches/{prefetch_id}", f"the prefetch {prefetch_id}", _DOING, _VERDICTS)
         report(console, status)
-        if status["failure_file_url"]:
-            failures = Path(f"{prefetch_id}.failures.csv")
-            watching.fetch(status["failure_file_url"], failures)
-            for (verdict, code), rows in reasons_in(failures):
-                console.print(f"  {rows:,} {verdict}: {code}", markup=False, highlight=False)
-            console.print(f"members that were not fetched: {failures}", markup=False, soft_wrap=True)
+        watching.list_failures(status, Path(f"{prefetch_id}.failures.csv"), "members that were not fetched")
         return exit_code(status)
     except NoAnswer as error:
         # It is not made again by itself: it may have been taken on, and a second one would take part of the rate.

@@ -12,6 +12,7 @@ from typing import Any, Final
 import requests
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from infra.commands.intake_api import IntakeApi, NoAnswer
 from infra.commands.stack import CannotRun
@@ -74,6 +75,16 @@ class Watching:
             except OSError as error:
                 raise CannotRun(f"{path} cannot be written: {error.strerror}") from None
 
+    def list_failures(self, status: Mapping[str, Any], path: Path, what: str) -> bool:
+        """Saves the failure file as `path` and says how many of its rows ended how; False when there is none."""
+        if not status["failure_file_url"]:
+            return False
+        self.fetch(status["failure_file_url"], path)
+        for (verdict, code), rows in reasons_in(path):
+            self._console.print(f"  {rows:,} {verdict}: {code}", markup=False, highlight=False)
+        self._console.print(f"{what}: {path}", markup=False, soft_wrap=True)
+        return True
+
     def pause(self, seconds: float | None, otherwise: str) -> None:
         """Waits before the next try; without one, says in `CannotRun` why it ends here."""
         if seconds is None:
@@ -90,6 +101,22 @@ def reasons_in(path: Path) -> list[tuple[tuple[str, str], int]]:
     csv.field_size_limit(_LONGEST_CELL)
     with path.open(encoding="utf-8-sig", newline="") as file:
         return Counter((row["verdict"], row["code"]) for row in csv.DictReader(file)).most_common()
+
+
+def report_verdicts(
+    console: Console, name: str, status: Mapping[str, Any], verdicts: Sequence[str], counted: str
+) -> None:
+    """A table of how many `counted`, such as rows, ended how; before it the state, behind it what went wrong."""
+    table = Table("verdict", counted)
+    table.columns[1].justify = "right"
+    for verdict in (*verdicts, *(["waiting"] if status["waiting"] else [])):
+        table.add_row(verdict, f"{status[verdict]:,}")
+    table.add_section()
+    table.add_row(f"{counted} read", f"{status[f'{counted}_read']:,}")
+    console.print(f"{name}: {status['state']}", markup=False, highlight=False)
+    console.print(table)
+    if status["message"]:
+        console.print(f"{status['reason']}: {status['message']}", markup=False, soft_wrap=True)
 
 
 def _show(
