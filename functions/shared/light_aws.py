@@ -71,15 +71,15 @@ class LightService:
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._target, self._tries = target, patience.tries
-        self._region = session.region_name
-        self.url = url or f"https://{service}.{domain_of(self._region)}"
+        region: Any = session.region_name
+        self.url = url or f"https://{service}.{domain_of(region)}"
         self._headers = {
             "Host": urlsplit(self.url).netloc,  # or botocore reads it out of the address, twice
             "Content-Type": f"application/x-amz-json-{version}",
             **headers,
         }
         credentials: Any = session.get_credentials()  # None is refused when there is something to sign
-        self._signer = _Signer(credentials, service, self._region)
+        self._signer = _Signer(credentials, service, region)
         self._connections = _Connections(self.url, patience)
 
     def call(self, operation: str, request: dict[str, Any]) -> Any:
