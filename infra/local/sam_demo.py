@@ -22,13 +22,13 @@ import requests
 from infra.local.bundle import BundleSettings, LocalBundle
 from infra.local.demo import BRAZE_HEADERS, SESSIONM_HEADERS, VENDOR_OFFERS, template_payload
 from infra.local.sam_local import CannotRun, reachable_from_containers, require, start_api
-from infra.local.settings import CAMPAIGN_ID, CANVAS_ID, SEGMENT_ID, STATE_DIR
+from infra.local.settings import CAMPAIGN_ID, CANVAS_ID, EVENT, OTHER_SEGMENT_ID, PRODUCT, SEGMENT_ID, STATE_DIR
 from infra.local.telling import Telling, shortened
 
+# What is another each time, by its shape or by the name of its field.
 _VOLATILE: Final = (
-    (r"trg-[0-9a-f]{32}", "trg-*"),
-    (r'"dispatch_id": "[^"]+"', '"dispatch_id": "*"'),
-    (r'"as_of": "[^"]+"', '"as_of": "*"'),
+    (r"(trg|evt|csv|segment|prefetch)-[0-9a-f]{24,32}", r"\1-*"),
+    (r'"(dispatch_id|as_of|correlation_id|created_at|expires_at|url)": "[^"]+"', r'"\1": "*"'),
 )
 
 
@@ -39,12 +39,15 @@ class Side:
     name: str
     urls: Mapping[str, str]
     member_number: int
-    trigger_ids: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request of the demo. `body` is sent as it is; `caller` None sends no credential."""
+    """A request of the demo. `body` is sent as it is; `caller` None sends no credential.
+
+    With a `key` the id in its answer is kept under it, for later requests.
+    """
 
     api: str
     method: str
@@ -106,7 +109,7 @@ def _requests(bundle: LocalBundle) -> list[Callable[[Side], Request]]:
     tag_body = json.dumps({"tags": ["braze_test"], "ttl": 2_592_000})
     offers = {"retailer_id": bundle.sessionm.retailer_id, "user_id": wallet_user, "skip": 0, "take": 1000}
     offers |= {"include_pending_extended_data": False, "culture": "en-US"}
-    cc, webhook, sessionm = "braze-connected-content", "braze-webhook", "sessionm"
+    cc, webhook, sessionm, analyst = "braze-connected-content", "braze-webhook", "sessionm", "analyst"
 
     def user(side: Side) -> str:
         return bundle.members[side.member_number].user_id
@@ -120,6 +123,14 @@ def _requests(bundle: LocalBundle) -> list[Callable[[Side], Request]]:
         body = json.dumps({f"{kind}_id": target_id, "recipients": [{"external_user_id": wallet_user}]})
         path = "/campaigns/trigger/send" if kind == "campaign" else "/canvas/trigger/send"
         return lambda _side: Request("intake", "POST", path, sessionm, body)
+
+    def event(side: Side) -> Request:
+        body = {"event name": "points_awarded", "customer identifier": user(side), "point award amount": 250}
+        return Request("intake", "POST", "/events", sessionm, json.dumps(body))
+
+    def prefetch(side: Side) -> Request:
+        body = json.dumps({"user_ids": [user(side)], "culture": "ko", "fresh_for": 60})
+        return Request("intake", "POST", "/wallet-prefetches", analyst, body)
 
     def same(*arguments: Any) -> Callable[[Side], Request]:
         return lambda _side: Request(*arguments)
@@ -138,10 +149,20 @@ def _requests(bundle: LocalBundle) -> list[Callable[[Side], Request]]:
         same("content", "POST", VENDOR_OFFERS, cc, json.dumps(offers)),
         trigger("campaign", CAMPAIGN_ID),
         trigger("canvas", CANVAS_ID),
-        lambda side: Request("intake", "GET", f"/triggers/{side.trigger_ids['campaign']}", sessionm),
-        lambda side: Request("intake", "GET", f"/triggers/{side.trigger_ids['canvas']}", sessionm),
+        lambda side: Request("intake", "GET", f"/triggers/{side.ids['campaign']}", sessionm),
+        lambda side: Request("intake", "GET", f"/triggers/{side.ids['canvas']}", sessionm),
         passthrough("campaign", CAMPAIGN_ID),
         passthrough("canvas", CANVAS_ID),
+        event,
+        prefetch,
+        same("intake", "POST", "/tag-imports", analyst, json.dumps({"tags": ["gold"], "ttl": "30d"}), "import"),
+        lambda side: Request("intake", "GET", f"/tag-imports/{side.ids['import']}", analyst),
+        same("intake", "GET", "/tag-imports/csv-000000000000000000000000", analyst),
+        same("intake", "POST", "/segment-exports", analyst, json.dumps({"segment_id": SEGMENT_ID, "tags": ["daily"]})),
+        same("intake", "POST", f"/segment-exports/segment-{'0' * 24}/callback/{'0' * 32}", None, '{"success": true}'),
+        same("content", "GET", f"/segments/sizes?ids={SEGMENT_ID},{OTHER_SEGMENT_ID}", cc),
+        same("content", "GET", f"/events/{EVENT}/count", cc),
+        same("content", "GET", f"/products/{PRODUCT}/sold", cc),
         same("content", "GET", f"/segments/{SEGMENT_ID}/size?min=1000", cc),
         same("content", "GET", f"/segments/data_series?segment_id={SEGMENT_ID}&length=14", cc),
         same("content", "GET", f"/segments/data_series?segment_id={SEGMENT_ID}", cc),
@@ -157,8 +178,9 @@ def _answer(bundle: LocalBundle, side: Side, request: Request) -> tuple[int, str
     url = side.urls[request.api] + request.path
     body = None if request.body is None else request.body.encode()
     answer = requests.request(request.method, url, data=body, headers=headers, timeout=60, allow_redirects=False)
-    if request.key is not None and answer.status_code == 202:
-        side.trigger_ids[request.key] = answer.json()["trigger_id"]
+    if request.key is not None and answer.ok:
+        side.ids[request.key] = next(value for name, value in answer.json().items() if name.endswith("_id"))
+    if request.key is not None and answer.ok and request.path == "/triggers":
         sent_to = bundle.members[side.member_number].user_id
         bundle.wait_until(
             lambda: any(send.recipient == sent_to and send.kind == request.key for send in bundle.braze.sends),
