@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ class Bulkhead:
     def place(self) -> Iterator[None]:
         """Holds a place; raises `UpstreamBusy` when there is none."""
         try:
-            place = self._kept() or within(Deadline(self._store_seconds), self._taken)
+            place = self._ours()
         except (StoreUnavailable, DeadlineExceeded) as error:
             count("BulkheadUnavailable")
             logger.warning("calls are not limited", upstream=self._upstream, detail=str(error))
@@ -91,32 +92,38 @@ class Bulkhead:
                 with self._lock:
                     self._idle.append(place)
 
-    def _kept(self) -> _Place | None:
-        """A place of ours that is not in use, for long enough; None when there is none."""
+    def _ours(self) -> _Place:
+        """A place for a call, for long enough: kept, renewed or newly taken; raises `UpstreamBusy`.
+
+        Whoever takes or renews one puts it with those that are not in use. So one that comes too late for this call,
+        from a table that is slow, is there for the next.
+        """
         while True:
             with self._lock:
-                if not self._idle:
-                    return None
-                place = self._idle.pop()
-            left = place.held_until - self._clock()
-            if left > LONGEST_CALL_SECONDS:
+                place = self._idle.pop() if self._idle else None
+            deadline = Deadline(self._store_seconds)
+            if place is None:
+                within(deadline, partial(self._take_free, deadline))
+            elif (left := place.held_until - self._clock()) > LONGEST_CALL_SECONDS:
                 return place
-            if left > 0 and within(Deadline(self._store_seconds), lambda: self._take(place, "holder = :holder")):  # noqa: B023
-                return place
+            elif left > 0:
+                within(deadline, partial(self._take, place, "holder = :holder"))
 
-    def _taken(self) -> _Place:
-        """A place that was free; raises `UpstreamBusy`."""
+    def _take_free(self, deadline: Deadline) -> None:
+        """Takes a place that is free; raises `UpstreamBusy`."""
         if self._clock() < self._full_until:
             raise UpstreamBusy(self._upstream)
         free: Sequence[int] = [self._rng.randrange(self._most)]
         for _ in range(_TRIES):
-            place = _Place(self._rng.choice(free), 0.0)
-            if self._take(place, "NOT attribute_type(held_until, :number) OR held_until < :now"):
-                return place
+            if self._take(
+                _Place(self._rng.choice(free), 0.0), "NOT attribute_type(held_until, :number) OR held_until < :now"
+            ):
+                return
             free = self._free()
             if not free:
                 break
-        self._full_until = self._clock() + _FULL_SECONDS
+        if not deadline.passed():  # else it may long have changed
+            self._full_until = self._clock() + _FULL_SECONDS
         raise UpstreamBusy(self._upstream)
 
     def _take(self, place: _Place, condition: str) -> bool:
@@ -140,6 +147,8 @@ class Bulkhead:
             except self._client.exceptions.ConditionalCheckFailedException:
                 return False
         place.held_until = now + HELD_SECONDS
+        with self._lock:
+            self._idle.append(place)
         return True
 
     def _free(self) -> list[int]:

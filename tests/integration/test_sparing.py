@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -227,6 +228,53 @@ def test_a_table_that_hangs_limits_no_calls_and_costs_a_moment(faulty_aws: Fault
     with one.place():
         pass
     assert time.monotonic() - started < 1.5
+
+
+def test_a_place_that_comes_too_late_is_there_for_the_next_call(
+    faulty_aws: FaultyAws, aws: Aws, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faulty_aws.answer("UpdateItem", lambda _: time.sleep(0.4))
+    one = Bulkhead(Aws.fresh(faulty_aws.url).dynamodb, aws.table("cache"), "Vendor", 1, clock, None, 0.1)
+    with one.place():
+        assert "no answer in time" in capsys.readouterr().out
+    wait_for(lambda: holders(aws) == 1)
+    clock.now += HELD_SECONDS - 1
+    with one.place():  # is late to be renewed
+        assert "no answer in time" in capsys.readouterr().out
+    time.sleep(0.5)
+
+    faulty_aws.heal()
+    with one.place(), pytest.raises(UpstreamBusy), bulkhead(aws, clock, 1).place():
+        pass
+    assert faulty_aws.calls.count("UpdateItem") == 2
+
+
+def test_that_all_places_were_taken_counts_for_nothing_when_it_is_heard_late(
+    faulty_aws: FaultyAws, aws: Aws, clock: Clock
+) -> None:
+    one = Bulkhead(Aws.fresh(faulty_aws.url).dynamodb, aws.table("cache"), "Vendor", 1, clock, None, 0.1)
+    with bulkhead(aws, clock, 1).place():
+        faulty_aws.answer("BatchGetItem", lambda _: time.sleep(0.4))
+        with one.place():
+            time.sleep(0.6)
+    faulty_aws.heal()
+    clock.now += 0.1
+    asked = faulty_aws.calls.count("UpdateItem")
+
+    with pytest.raises(UpstreamBusy), one.place():
+        pass
+    assert faulty_aws.calls.count("UpdateItem") == asked + 1, "it looks whether one is free by now"
+
+
+def holders(aws: Aws) -> int:
+    return len(aws.dynamodb.scan(TableName=aws.table("cache"))["Items"])
+
+
+def wait_for(state: Callable[[], bool]) -> None:
+    until = time.monotonic() + 5
+    while not state():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_a_tally_is_full_at_its_number_and_empty_in_the_next_window(aws: Aws, clock: Clock) -> None:
