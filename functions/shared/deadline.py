@@ -85,14 +85,14 @@ def within(deadline: Deadline, call: Callable[[], Result]) -> Result:
     """
     remaining = deadline.remaining_seconds()
     if remaining <= 0:
-        raise DeadlineExceeded("no time was left to ask the vendor")
+        raise DeadlineExceeded("no time was left to ask")
     outcomes: Outcomes = SimpleQueue()
     runner = begin(call, outcomes)
     try:
         _, result, error = outcomes.get(timeout=remaining)
     except Empty:
         runner.leave_behind()
-        raise DeadlineExceeded("the vendor had not answered in time") from None
+        raise DeadlineExceeded("no answer in time") from None
     came_home(runner)
     if error is not None:
         raise error

@@ -117,7 +117,7 @@ class SingleFlight(Generic[Shape]):
                 if not seen.leased:
                     other = self._lease(key, holder, seen, deadline, variant)
                     if other is None:
-                        return self._as_holder(key, holder, fetch, old, deadline, variant)
+                        break
                     seen = other
                     continue
                 if deadline.remaining_seconds() <= pause:
@@ -128,7 +128,8 @@ class SingleFlight(Generic[Shape]):
                     seen = self._in_time(deadline, lambda: self._cache.look(key, variant))
         except StoreUnavailable as error:
             _report("cache not read", error)
-        return self._alone(fetch, old)
+            return self._alone(fetch, old)
+        return self._as_holder(key, holder, fetch, old, deadline, variant)
 
     def _alone(self, fetch: Callable[[], Shape], old: Entry[Shape] | None) -> Found[Shape]:
         as_of = self._cache.clock()

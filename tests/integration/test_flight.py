@@ -15,6 +15,7 @@ from shared.errors import (
     BundleError,
     ConfigurationError,
     InProgress,
+    StoreUnavailable,
     UpstreamGarbled,
     UpstreamRefused,
     UpstreamUnavailable,
@@ -82,6 +83,18 @@ def test_a_value_is_fetched_once_and_then_comes_from_the_cache(flight: SingleFli
     assert (first.value, first.cached, second.value, second.cached) == (1, False, 1, True)
     assert abs(second.as_of - first.as_of) < 0.01
     assert (first.stale, second.stale) == (False, False)
+
+
+def test_a_store_that_only_the_fetch_needs_is_not_taken_for_the_cache(
+    flight: SingleFlight[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    vendor = Vendor(0, StoreUnavailable("secrets"), StoreUnavailable("secrets"))
+
+    with pytest.raises(StoreUnavailable, match="secrets"):
+        read(flight, vendor)
+
+    assert vendor.calls == 1
+    assert "cache not read" not in capsys.readouterr().out
 
 
 def test_variants_are_fetched_apart(flight: SingleFlight[int]) -> None:
