@@ -213,9 +213,10 @@ class _Going:
         self._job = self._jobs.save(
             structs.replace(self._job, **{"reading": self._at, "lease_until": lease_until, **changes})
         )
-        count("TagsAccepted" if self._job.prefetch is None else "WalletsAccepted", self._queued)
-        count("TagRowsRefused", self._failed)
-        count("TagRowsSkipped", self._skipped)
+        is_tagged = self._job.prefetch is None
+        count("TagsAccepted" if is_tagged else "WalletsAccepted", self._queued)
+        count("TagRowsRefused" if is_tagged else "WalletRowsRefused", self._failed)
+        count("TagRowsSkipped" if is_tagged else "WalletRowsSkipped", self._skipped)
         self._begin_interval()
         return self._job
 

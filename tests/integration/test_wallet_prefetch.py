@@ -34,6 +34,7 @@ from shared.queues import body_of
 from shared.upstream import Upstream
 from shared.wallets import evict, key_of
 from tag_import import status
+from tests.faults.support.alarms import emitted
 from tests.integration.support.aws import BRAZE_KEY, Aws
 from tests.integration.support.events import Context, Invoked, failures, get, post, sqs_event, sqs_record
 from tests.integration.support.faulty_aws import FaultyAws
@@ -346,7 +347,7 @@ def test_a_prefetch_made_again_fetches_what_is_missing_and_all_of_it_when_told_t
 
 
 def test_a_segment_is_exported_and_its_members_wallets_are_fetched(
-    bundle: Bundle, braze: BrazeSimulator, sessionm: SessionmSimulator
+    bundle: Bundle, braze: BrazeSimulator, sessionm: SessionmSimulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sessionm.add_member("member-2")
     braze.set_segment_users("segment-1", ["member-1", "member-2", "nobody", None])
@@ -374,6 +375,11 @@ def test_a_segment_is_exported_and_its_members_wallets_are_fetched(
     assert {(row["code"], row["counter"]) for row in failure_file(bundle, status)} == {
         ("user_not_found", ""),
         ("no_external_id", ""),
+    }
+    counted = {name for name, _ in emitted(capsys.readouterr().out, "tag-import")}
+    assert counted & {"WalletsAccepted", "WalletRowsSkipped", "TagsAccepted", "TagRowsSkipped"} == {
+        "WalletsAccepted",
+        "WalletRowsSkipped",
     }
 
 
