@@ -51,7 +51,10 @@ _WRITE_AT_ONCE = 20
 
 
 class UnsentRow(msgspec.Struct, frozen=True, array_like=True):
-    """A row that did not become tags, with all that is needed to correct and repeat it; `ttl_seconds` None: counter."""
+    """A row that came to nothing, with all that is needed to correct and repeat it; `ttl_seconds` None: counter.
+
+    One of a prefetch has no tags.
+    """
 
     line: int
     kind: MemberKind

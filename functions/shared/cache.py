@@ -166,10 +166,23 @@ class Cache(Generic[Shape]):
         """
         if seen.unreadable is not None:
             return self._write_over(key, holder, seconds, seen.unreadable, variant)
-        now = self.clock()
         condition = "(attribute_not_exists(#held_until) OR #held_until < :now)"
         condition += " AND (attribute_not_exists(#failed_until) OR #failed_until < :now)"
-        condition += " AND #stored_at = :mark" if seen.mark else " AND attribute_not_exists(#stored_at)"
+        if not seen.mark:
+            return self._take(key, holder, seconds, variant, f"{condition} AND attribute_not_exists(#stored_at)", {})
+        mark = {":mark": {"N": seen.mark}}
+        return self._take(key, holder, seconds, variant, f"{condition} AND #stored_at = :mark", mark)
+
+    def lease_anyway(self, key: str, holder: str, seconds: float, variant: str = "") -> bool:
+        """Makes `holder` the one who asks, whatever is there by now; False while another asks."""
+        condition = "NOT attribute_type(#held_until, :number) OR #held_until < :now OR #holder = :holder"
+        return self._take(key, holder, seconds, variant, condition, {":number": {"S": "N"}}) is None
+
+    def _take(
+        self, key: str, holder: str, seconds: float, variant: str, condition: str, values: Mapping[str, Any]
+    ) -> Seen[Shape] | None:
+        """Writes the lease if the condition holds, which may speak of `:now`, `:holder` and its own `values`."""
+        now = self.clock()
         return self._change(
             key,
             variant,
@@ -179,29 +192,9 @@ class Cache(Generic[Shape]):
                 ":until": {"N": f"{now + seconds:.3f}"},
                 ":expiry": {"N": str(int(now + seconds) + _KEEP_LEASE_SECONDS)},
                 ":now": {"N": f"{now:.3f}"},
-                **({":mark": {"N": seen.mark}} if seen.mark else {}),
+                **values,
             },
             condition,
-        )
-
-    def lease_anyway(self, key: str, holder: str, seconds: float, variant: str = "") -> bool:
-        """Makes `holder` the one who asks, whatever is there by now; False while another asks."""
-        now = self.clock()
-        return (
-            self._change(
-                key,
-                variant,
-                "SET #holder = :holder, #held_until = :until, expires_at = if_not_exists(expires_at, :expiry)",
-                {
-                    ":holder": {"S": holder},
-                    ":until": {"N": f"{now + seconds:.3f}"},
-                    ":expiry": {"N": str(int(now + seconds) + _KEEP_LEASE_SECONDS)},
-                    ":now": {"N": f"{now:.3f}"},
-                    ":number": {"S": "N"},
-                },
-                "NOT attribute_type(#held_until, :number) OR #held_until < :now OR #holder = :holder",
-            )
-            is None
         )
 
     def settle(
