@@ -4,6 +4,8 @@ A message is sent first and deleted only then. One that meets a failure in betwe
 repeats. SQS has a task of its own for this; the loop here does the same on AWS and on the emulated one of this machine,
 counts what it does, and can be stopped at any moment.
 
+The exit code is 0 when all was moved, 1 when SQS refused some messages, 2 when it could not go on.
+
 DRY=yes only counts. QUEUE=failed-events lists what EventBridge, a schedule or a function could not deliver: these come
 from no queue, and go nowhere by themselves.
 """
@@ -13,7 +15,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +30,11 @@ from infra.commands.wishes import said_yes
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import MessageTypeDef
+    from mypy_boto3_sqs.type_defs import (
+        DeleteMessageBatchResultTypeDef,
+        MessageTypeDef,
+        SendMessageBatchResultTypeDef,
+    )
 
 # By the name that people give: the queue, and where its messages go when they are given up.
 QUEUES: Final[Mapping[str, tuple[str, str]]] = {
@@ -49,30 +57,67 @@ BATCH_BYTES: Final = 262_144
 _MOST_LISTED: Final = 100
 
 
-def move(sqs: SQSClient, dead_letters_url: str, queue_url: str, wait_seconds: int = 2) -> Iterator[int]:
-    """Moves messages until none can be received, and yields how many each time. Raises `CannotRun` when SQS refuses."""
+@dataclass(frozen=True)
+class Batch:
+    """What became of messages that were tried together, by their ids; the values are SQS's codes for what it refused.
+
+    `kept` were not sent and stay where they were. `doubled` are those of `sent` that were not deleted: they are in both
+    queues.
+    """
+
+    sent: Sequence[str]
+    kept: Mapping[str, str]
+    doubled: Mapping[str, str]
+
+
+def move(sqs: SQSClient, dead_letters_url: str, queue_url: str, wait_seconds: int = 2) -> Iterator[Batch]:
+    """Moves messages until none can be received, and yields what became of them. Raises `CannotRun` when SQS refuses.
+
+    What SQS refuses cannot be received for a while, so a run ends although some messages stay.
+    """
     while messages := _received(sqs, dead_letters_url, wait_seconds):
         for batch in _batches(messages):
-            try:
-                yield _moved(sqs, batch, dead_letters_url, queue_url)
-            except (BotoCoreError, ClientError) as error:
-                raise CannotRun(f"{refusal(error, 'SQS')}. What was not moved stays where it is") from None
+            yield _moved(sqs, batch, dead_letters_url, queue_url)
 
 
-def _moved(sqs: SQSClient, batch: Sequence[MessageTypeDef], dead_letters_url: str, queue_url: str) -> int:
-    sent = sqs.send_message_batch(
-        QueueUrl=queue_url,
-        Entries=[{"Id": each["MessageId"], "MessageBody": each["Body"]} for each in batch],
-    )
-    taken = {entry["Id"] for entry in sent.get("Successful", [])}
-    done = [each for each in batch if each["MessageId"] in taken]
+def _moved(sqs: SQSClient, batch: Sequence[MessageTypeDef], dead_letters_url: str, queue_url: str) -> Batch:
+    try:
+        answer = sqs.send_message_batch(
+            QueueUrl=queue_url,
+            Entries=[{"Id": each["MessageId"], "MessageBody": each["Body"]} for each in batch],
+        )
+    except (BotoCoreError, ClientError) as error:
+        raise CannotRun(f"{refusal(error, 'SQS')}. What was not moved stays where it is") from None
+    kept = _refused(answer, batch)
+    done = [each for each in batch if each["MessageId"] not in kept]
     if not done:
-        raise CannotRun("the queue takes no message; what was not moved stays where it is")
-    sqs.delete_message_batch(
-        QueueUrl=dead_letters_url,
-        Entries=[{"Id": each["MessageId"], "ReceiptHandle": each["ReceiptHandle"]} for each in done],
-    )
-    return len(done)
+        raise CannotRun(f"the queue takes no message: {_codes(kept)}; what was not moved stays where it is")
+    try:
+        deleted = sqs.delete_message_batch(
+            QueueUrl=dead_letters_url,
+            Entries=[{"Id": each["MessageId"], "ReceiptHandle": each["ReceiptHandle"]} for each in done],
+        )
+    except (BotoCoreError, ClientError) as error:
+        raise CannotRun(
+            f"{refusal(error, 'SQS')}. {len(done)} messages that were sent may be in both queues; "
+            "what was not moved stays where it is"
+        ) from None
+    return Batch([each["MessageId"] for each in done], kept, _refused(deleted, done))
+
+
+def _refused(
+    answer: SendMessageBatchResultTypeDef | DeleteMessageBatchResultTypeDef, asked: Iterable[MessageTypeDef]
+) -> dict[str, str]:
+    """SQS's code for each message that it does not say it took."""
+    taken = {entry["Id"] for entry in answer.get("Successful", [])}
+    codes = {entry["Id"]: entry["Code"] for entry in answer.get("Failed", [])}
+    ids = (message["MessageId"] for message in asked)
+    return {each: codes.get(each, "no reason given") for each in ids if each not in taken}
+
+
+def _codes(refused: Mapping[str, str]) -> str:
+    """As in "2 InternalError, 1 InvalidMessageContents"."""
+    return ", ".join(f"{count} {code}" for code, count in Counter(refused.values()).most_common())
 
 
 def depth(sqs: SQSClient, url: str) -> tuple[int, int]:
@@ -118,20 +163,50 @@ def run(environment: Mapping[str, str], console: Console, wait_seconds: int = 2)
         console.print(f"{QUEUES[name][1]}: about {waiting} messages, and {in_hand} in somebody's hand")
         if only_counts:
             return 0
-        moved = 0
-        with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as progress:
-            task = progress.add_task(f"to {QUEUES[name][0]}", total=waiting or None)
-            for some in move(sqs, dead_letters, queue, wait_seconds):
-                moved += some
-                progress.update(task, advance=some, total=max(waiting, moved))
-        console.print(f"{moved} messages are back in {QUEUES[name][0]}")
-        return 0
+        return _move_all(sqs, name, (dead_letters, queue), waiting, console, wait_seconds)
     except CannotRun as error:
         console.print(str(error), markup=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         console.print("\nstopped; what was not moved stays where it is")
         return 130
+
+
+def _move_all(
+    sqs: SQSClient, name: str, urls: tuple[str, str], waiting: int, console: Console, wait_seconds: int
+) -> int:
+    """Moves from the first of `urls` to the second and returns the exit code. Whatever ends it, what it did is told."""
+    queue, dead_letters = QUEUES[name]
+    moved = 0
+    kept: dict[str, str] = {}
+    doubled: dict[str, str] = {}
+    try:
+        with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as progress:
+            task = progress.add_task(f"to {queue}", total=waiting or None)
+            for batch in move(sqs, *urls, wait_seconds):
+                moved += len(batch.sent)
+                for refused, now in ((kept, batch.kept), (doubled, batch.doubled)):
+                    for message_id in batch.sent:  # which may have been refused earlier in a long run
+                        refused.pop(message_id, None)
+                    refused.update(now)
+                progress.update(task, advance=len(batch.sent), total=max(waiting, moved))
+    finally:
+        console.print(f"{moved} messages are back in {queue}")
+        if kept:
+            console.print(
+                f"{len(kept)} stay in {dead_letters}, because SQS did not take them: {_codes(kept)}. Try again in "
+                f"{_HIDDEN_SECONDS} seconds",
+                markup=False,
+                soft_wrap=True,
+            )
+        if doubled:
+            console.print(
+                f"{len(doubled)} are in {queue} and still in {dead_letters}, because SQS did not delete them: "
+                f"{_codes(doubled)}",
+                markup=False,
+                soft_wrap=True,
+            )
+    return 1 if kept or doubled else 0
 
 
 def _list(sqs: SQSClient, stack: Stack, console: Console, wait_seconds: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,36 +122,91 @@ def test_a_message_is_deleted_only_once_it_was_sent(stack: Aws, faulty_aws: Faul
     assert "DeleteMessageBatch" not in faulty_aws.calls
 
 
-def test_of_a_batch_taken_in_part_only_that_part_is_deleted(stack: Aws, faulty_aws: FaultyAws) -> None:
-    put(stack, "TagDeadLetterQueue", "one", "two")
-    deleted: list[Any] = []
+def refusing(*codes: str | None) -> Callable[[bytes], Answer]:
+    """Answers a batch: entry by entry refused with that code, or taken where it is None. Others are left out."""
 
-    def take_the_first(body: bytes) -> Answer:
-        first, second = json.loads(body)["Entries"]
-        refused = {"Id": second["Id"], "SenderFault": False, "Code": "InternalError"}
-        taken = {"Id": first["Id"], "MessageId": "1", "MD5OfMessageBody": ""}
-        return 200, {}, json.dumps({"Successful": [taken], "Failed": [refused]}).encode()
+    def answer(body: bytes) -> Answer:
+        taken, refused = [], []
+        for entry, code in zip(json.loads(body)["Entries"], codes, strict=False):
+            if code is None:
+                taken.append({"Id": entry["Id"], "MessageId": "1", "MD5OfMessageBody": ""})
+            else:
+                refused.append({"Id": entry["Id"], "SenderFault": False, "Code": code, "Message": "about loyal-1"})
+        return 200, {}, json.dumps({"Successful": taken, "Failed": refused}).encode()
+
+    return answer
+
+
+def test_of_a_batch_taken_in_part_only_that_part_is_deleted_and_the_rest_is_told(
+    stack: Aws, faulty_aws: FaultyAws
+) -> None:
+    put(stack, "TagDeadLetterQueue", "loyal-1", "loyal-1", "loyal-1", "loyal-1")
+    deleted: list[Any] = []
 
     def remember(body: bytes) -> None:
         deleted.extend(json.loads(body)["Entries"])
 
-    faulty_aws.answer("SendMessageBatch", take_the_first)
+    faulty_aws.answer("SendMessageBatch", refusing(None, "InternalError", "InternalError"))
     faulty_aws.answer("DeleteMessageBatch", remember)
 
     code, text = run(stack, QUEUE="tag")
 
-    assert (code, len(deleted)) == (0, 1)
-    assert "1 messages are back" in text
+    assert (code, len(deleted)) == (1, 1)
+    assert "1 messages are back in TagQueue" in text
+    assert "3 stay in TagDeadLetterQueue, because SQS did not take them: 2 InternalError, 1 no reason given" in text
+    assert "loyal-1" not in text
 
 
-def test_a_queue_that_takes_nothing_ends_the_run(stack: Aws, faulty_aws: FaultyAws) -> None:
-    put(stack, "TagDeadLetterQueue", "one")
-    faulty_aws.answer("SendMessageBatch", lambda _: (200, {}, b'{"Successful": [], "Failed": []}'))
+def test_messages_that_were_sent_but_not_deleted_are_told_to_be_in_both_queues(
+    stack: Aws, faulty_aws: FaultyAws
+) -> None:
+    put(stack, "TagDeadLetterQueue", "one", "two")
+    faulty_aws.answer("DeleteMessageBatch", refusing(None, "ReceiptHandleIsInvalid"))
+
+    code, text = run(stack, QUEUE="tag")
+
+    assert code == 1
+    assert "2 messages are back in TagQueue" in text
+    assert "1 are in TagQueue and still in TagDeadLetterQueue, because SQS did not delete them: 1 Receipt" in text
+    assert len(waiting(stack, "TagQueue")) == 2
+
+
+def test_a_run_that_may_not_delete_stops_before_it_doubles_more(stack: Aws, faulty_aws: FaultyAws) -> None:
+    put(stack, "TagDeadLetterQueue", *(str(number) for number in range(12)))
+    faulty_aws.refuse("DeleteMessageBatch")
 
     code, text = run(stack, QUEUE="tag")
 
     assert code == 2
-    assert "the queue takes no message" in text
+    assert "10 messages that were sent may be in both queues" in text
+    assert len(waiting(stack, "TagQueue")) == 10
+
+
+def test_a_message_that_is_refused_and_later_moved_did_not_stay(stack: Aws, faulty_aws: FaultyAws) -> None:
+    one, two = ({"MessageId": each, "ReceiptHandle": each, "Body": each} for each in ("one", "two"))
+    received = [[one, two], [two], []]  # as in a run that lasts until what was refused can be received again
+    sent = [refusing(None, "InternalError"), refusing(None)]
+    faulty_aws.answer("ReceiveMessage", lambda _: (200, {}, json.dumps({"Messages": received.pop(0)}).encode()))
+    faulty_aws.answer("SendMessageBatch", lambda body: sent.pop(0)(body))
+    faulty_aws.answer("DeleteMessageBatch", refusing(None))
+
+    code, text = run(stack, QUEUE="tag")
+
+    assert (code, "2 messages are back in TagQueue" in text, "stay" in text) == (0, True, False)
+
+
+def test_a_queue_that_takes_nothing_ends_the_run_and_what_was_moved_before_is_told(
+    stack: Aws, faulty_aws: FaultyAws
+) -> None:
+    put(stack, "TagDeadLetterQueue", *(str(number) for number in range(12)))
+    answers: list[Callable[[bytes], Answer | None]] = [lambda _: None, refusing("InternalError", "InternalError")]
+    faulty_aws.answer("SendMessageBatch", lambda body: answers.pop(0)(body))
+
+    code, text = run(stack, QUEUE="tag")
+
+    assert code == 2
+    assert "10 messages are back in TagQueue" in text
+    assert "the queue takes no message: 2 InternalError; what was not moved stays where it is" in text
 
 
 @pytest.mark.parametrize("operation", ["ReceiveMessage", "GetQueueAttributes"])
