@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 
+import pytest
+
 from infra.local.relay import relayed
 
 
@@ -28,8 +30,12 @@ def test_a_connection_to_the_other_address_reaches_the_loopback() -> None:
 
 
 def test_nothing_is_relayed_where_the_address_is_not_ours() -> None:
-    with relayed("192.0.2.255", [9]):
-        pass
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # free from here on: a relay at any address of this machine would answer there
+    with relayed("192.0.2.255", [port]):
+        for ours in ("127.0.0.1", "127.0.0.2"):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((ours, port), timeout=5).close()
 
 
 def test_a_connection_to_a_port_nobody_serves_is_closed() -> None:
