@@ -29,10 +29,16 @@ def test_a_connection_to_the_other_address_reaches_the_loopback() -> None:
             answering.join()
 
 
+# Of RFC 5737's, without the last of a network: a machine may bind the broadcast address of its own.
+NOT_OURS = "203.0.113.77"
+
+
 def test_nothing_is_relayed_where_the_address_is_not_ours() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]  # free from here on: a relay at any address of this machine would answer there
-    with relayed("192.0.2.255", [port]):
+    with pytest.raises(OSError, match="assign"):
+        socket.create_server((NOT_OURS, port)).close()
+    with relayed(NOT_OURS, [port]):
         for ours in ("127.0.0.1", "127.0.0.2"):
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection((ours, port), timeout=5).close()
