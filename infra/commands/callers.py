@@ -41,8 +41,7 @@ from authorizer.sources import networks_of, published
 from infra.commands.callers_secret import CallersSecret, Unknown, Wanted, put
 from infra.commands.stack import CannotRun, Stack, local_bundle, stack_of, words_of
 from infra.commands.wishes import said_yes
-from infra.local.aws import physical_name
-from infra.local.template import TEMPLATE_PATH, parse
+from infra.template import TEMPLATE_PATH, parse
 from shared.errors import ConfigurationError
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -121,7 +120,7 @@ def run(
         routes = routes_by_api()
         wanted = wanted_of(environment, routes) if command == "put" else None
         stack = stack_of(environment, bundle_path) if bundle_path else stack_of(environment)
-        secret = CallersSecret(stack.client("secretsmanager"), _secret_id(stack))
+        secret = CallersSecret(stack.client("secretsmanager"), stack.secret_id("CallersSecret"))
         if wanted is None:
             return _list(secret, stack, console)
         addresses = _addresses(stack, bundle_path)  # asked for now: what fails after the change would lose the key
@@ -195,15 +194,6 @@ class _KeyFile:
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             os.unlink(self._draft)
-
-
-def _secret_id(stack: Stack) -> str:
-    if stack.endpoint_url:
-        return physical_name("CallersSecret")
-    try:
-        return stack.outputs()["CallersSecretArn"]
-    except KeyError:
-        raise CannotRun(f"{stack.place} has no output CallersSecretArn; deploy it anew with: make deploy") from None
 
 
 def _addresses(stack: Stack, bundle_path: Path | None) -> dict[str, str]:

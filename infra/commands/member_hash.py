@@ -18,7 +18,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from infra.commands.stack import CannotRun, Stack, stack_of, words_of
-from infra.local.aws import physical_name
 from shared.members import LogKey, member_hash
 
 _SECRET = "LogKeySecret"
@@ -47,7 +46,7 @@ def run(environment: Mapping[str, str], console: Console, bundle_path: Path | No
 
 
 def _key_of(stack: Stack) -> str:
-    secret_id = physical_name(_SECRET) if stack.endpoint_url else stack.physical_id(_SECRET)
+    secret_id = stack.secret_id(_SECRET)
     try:
         held = stack.client("secretsmanager").get_secret_value(SecretId=secret_id).get("SecretString", "")
         return msgspec.json.decode(held, type=LogKey).key

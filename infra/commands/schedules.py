@@ -32,8 +32,7 @@ from bulk.rows import MAX_TTL_SECONDS, ttl_seconds_of
 from infra.commands.periods import Unclear, default_ttl_seconds, longest_period_seconds, spelled
 from infra.commands.stack import CannotRun, Stack, stack_of, words_of
 from infra.commands.wishes import NO, said_yes, tags_of
-from infra.local.aws import ACCOUNT_ID, physical_name
-from infra.local.template import REGION
+from infra.emulated import ACCOUNT_ID, REGION, physical_name
 from shared.errors import InvalidInput
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")

@@ -16,10 +16,11 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
+from infra.emulated import REGION, STACK_NAME, physical_name
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 _LOCAL_BUNDLE: Final = ROOT / ".local" / "bundle.json"
 _DEPLOYMENTS: Final = (ROOT / "samconfig.local.toml", ROOT / "samconfig.toml")
-_LOCAL_STACK: Final = "local"
 
 # A person waits: half a minute of silence is told, where boto3's own would be five of them. No call here takes long.
 PATIENCE: Final = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 2})
@@ -62,6 +63,12 @@ class Stack:
             raise CannotRun(f"{self.place} cannot be found: {words_of(error)}") from None
         return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
 
+    def secret_id(self, logical_id: str) -> str:
+        """What Secrets Manager knows a secret by. Raises `CannotRun`."""
+        if self.endpoint_url:
+            return physical_name(logical_id)  # the emulated CloudFormation knows of no secret
+        return self.outputs().get(f"{logical_id}Arn") or self.physical_id(logical_id)
+
 
 def words_of(error: Exception) -> str:
     """What boto3 has raised, for people to read."""
@@ -89,8 +96,8 @@ def stack_of(environment: Mapping[str, str], bundle_path: Path = _LOCAL_BUNDLE) 
     name = environment.get("STACK", "")
     running = None if name else local_bundle(bundle_path)
     if running is not None:
-        session = boto3.Session("local", "local", "local", region_name="us-east-1")
-        return Stack(_LOCAL_STACK, "the bundle on this machine", session, running["aws_url"])
+        session = boto3.Session("local", "local", "local", region_name=REGION)
+        return Stack(STACK_NAME, "the bundle on this machine", session, running["aws_url"])
     deployed = _deployment()
     name = name or deployed["stack_name"]
     try:

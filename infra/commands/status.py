@@ -34,7 +34,6 @@ from infra.commands.schedules import listed, place_of
 from infra.commands.stack import CannotRun, Stack, local_bundle, refusal, stack_of
 from infra.commands.triggers import Triggers, Unresolved
 from infra.commands.wishes import said_yes
-from infra.local.aws import physical_name
 from shared.breaker import VOTES, VOTING_SECONDS
 from shared.errors import StoreUnavailable
 from shared.gate import Gate
@@ -295,7 +294,7 @@ def _import(job: Job, counts: Counts, now: float) -> ImportStatus:
 
 
 def _secret(stack: Stack, name: str, now: float) -> SecretStatus:
-    secret_id = physical_name(name) if stack.endpoint_url else stack.outputs().get(f"{name}Arn", name)
+    secret_id = stack.secret_id(name)
     versions = _asked(lambda: stack.client("secretsmanager").list_secret_version_ids(SecretId=secret_id))["Versions"]
     current = [version for version in versions if "AWSCURRENT" in version.get("VersionStages", [])]
     if not current:

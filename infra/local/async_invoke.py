@@ -17,9 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from infra.local.aws import ACCOUNT_ID
+from infra.emulated import ACCOUNT_ID, REGION
 from infra.local.environment import FunctionError
-from infra.local.template import REGION
 from infra.local.views import Function
 
 _log = logging.getLogger(__name__)

@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from infra.emulated import REGION, STACK_NAME, physical_name
 from infra.local import views
-from infra.local.template import REGION, Template
+from infra.local.template import Template
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
-STACK_NAME: Final = "local"
-ACCOUNT_ID: Final = "123456789012"  # moto's
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_SESSION_TOKEN": "local"}
 _SERVER: Final = Path(__file__).with_name("moto_server.py")
 EMPTY_QUEUES: Final = "/local/empty-queues"  # as in that file, which is not imported: it loads all of moto
@@ -142,11 +141,6 @@ class Deployment:
     buckets: Mapping[str, str]
     secret_arns: Mapping[str, str]
     environments: Mapping[str, Mapping[str, str]]
-
-
-def physical_name(logical_id: str) -> str:
-    """What a queue, table, bucket or secret is called in the emulated AWS: ``TagQueue`` is ``local-tag-queue``."""
-    return f"{STACK_NAME}-{views.kebab(logical_id)}"
 
 
 def deploy(template: Template, clients: Clients, queue_overrides: Mapping[str, Any] | None = None) -> Deployment:

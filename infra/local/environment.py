@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from infra.local.aws import ACCOUNT_ID, CREDENTIALS
-from infra.local.template import REGION
+from infra.emulated import ACCOUNT_ID, REGION
+from infra.local.aws import CREDENTIALS
 from infra.local.views import Function
 
 RESPONSE_LIMIT_BYTES: Final = 6 * 1024 * 1024 + 100  # Lambda's synchronous quota, 6 MB and an envelope

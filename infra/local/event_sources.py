@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from infra.emulated import REGION
 from infra.local.environment import FunctionError
-from infra.local.template import REGION
 from infra.local.views import QueueMapping
 
 if TYPE_CHECKING:

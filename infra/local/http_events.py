@@ -21,8 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
-from infra.local.aws import ACCOUNT_ID
-from infra.local.template import REGION
+from infra.emulated import ACCOUNT_ID, REGION
 
 # Cookies have a key of their own; the others are about the connection between the caller and the gateway.
 _NOT_PASSED_ON: Final = ("cookie", "connection", "keep-alive", "transfer-encoding")

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from infra.emulated import REGION, kebab
 from infra.local.aws import CREDENTIALS
 from infra.local.relay import relayed
 from infra.local.settings import ROOT, STATE_DIR
-from infra.local.template import REGION, TEMPLATE_PATH, parse
-from infra.local.views import Function, kebab
+from infra.local.views import Function
+from infra.template import TEMPLATE_PATH, parse
 
 IMAGE: Final = "public.ecr.aws/lambda/python:3.13-x86_64"
 BUILD: Final = ROOT / ".aws-sam" / "build" / "template.yaml"

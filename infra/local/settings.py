@@ -11,7 +11,7 @@ from typing import Any, Final
 from infra.local.async_invoke import RETRY_WAITS_SECONDS
 from infra.local.environment import Environment
 from infra.local.runtime import MAX_ENVIRONMENTS, Start
-from infra.local.template import TEMPLATE_PATH
+from infra.template import TEMPLATE_PATH
 
 ROOT: Final = TEMPLATE_PATH.parent
 STATE_DIR: Final = ROOT / ".local"

@@ -10,10 +10,10 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-REGION: Final = "us-east-1"
-TEMPLATE_PATH: Final = Path(__file__).resolve().parents[2] / "template.yaml"
+from infra.emulated import REGION
+from infra.template import TEMPLATE_PATH, parse
 
 
 class _NoManagedPolicies:
@@ -84,16 +84,6 @@ class Template:
         if kind == "CommaDelimitedList":
             return text.split(",")
         return text
-
-
-def parse(path: Path) -> dict[str, Any]:
-    """The template file as a document, short intrinsics such as ``!Ref`` in their long form."""
-    from samtranslator.yaml_helper import yaml_parse  # half a second of imports, only for who needs it
-
-    document = yaml_parse(path.read_text(encoding="utf-8"))
-    if not isinstance(document, dict):
-        raise ValueError(f"{path} holds no template")
-    return document
 
 
 def transform(document: dict[str, Any]) -> dict[str, Any]:

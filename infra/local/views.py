@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infra.emulated import kebab
 from infra.local.template import Template, references
 
 
@@ -93,12 +93,6 @@ class Queue:
     visibility_timeout_seconds: int
     dead_letter_queue: str | None
     max_receive_count: int | None
-
-
-def kebab(logical_id: str) -> str:
-    """``TagWebhookFunction`` -> ``tag-webhook``, ``ContentApi`` -> ``content``, ``TagQueue`` -> ``tag-queue``."""
-    stem = re.sub(r"(Function|Api)$", "", logical_id)
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", stem).lower()
 
 
 def functions(template: Template) -> dict[str, Function]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from infra.commands.stack import ROOT, CannotRun
 from infra.commands.wishes import said_yes
-from infra.local.template import TEMPLATE_PATH, parse
+from infra.template import TEMPLATE_PATH, parse
 
 FIGURES: Final = Path(__file__).with_name("costs.toml")
 PAGE: Final = ROOT / "docs" / "costs.md"

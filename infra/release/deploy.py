@@ -23,9 +23,9 @@ from rich.console import Console
 from infra.build import BuildError, built_functions
 from infra.commands.stack import PATIENCE, ROOT, CannotRun, Stack, words_of
 from infra.commands.wishes import said_no, said_yes
-from infra.local.template import TEMPLATE_PATH, parse
 from infra.release import answers as kept
 from infra.release.answers import Answers, Ask, Questions
+from infra.template import TEMPLATE_PATH, parse
 
 ANSWERS: Final = ROOT / "samconfig.local.toml"
 DEFAULTS: Final = ROOT / "samconfig.toml"

@@ -17,8 +17,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from infra.commands.stack import CannotRun, Stack, refusal, stack_of, words_of
-from infra.local.template import TEMPLATE_PATH, parse
 from infra.release.answers import Ask
+from infra.template import TEMPLATE_PATH, parse
 
 # A deleted secret can be restored for so long.
 _RESTORABLE_DAYS: Final = 7

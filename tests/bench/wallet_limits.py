@@ -12,6 +12,7 @@ from itertools import islice
 
 import boto3
 
+from infra.emulated import REGION
 from infra.local.simulators import (
     EndlessBody,
     ErrorInside200,
@@ -26,7 +27,6 @@ from infra.local.simulators import (
     Throttle,
     WrongShape,
 )
-from infra.local.template import REGION
 from tests.bench.emulator import Emulator
 from tests.bench.figures import Figure
 from tests.bench.ground import Ground

@@ -20,7 +20,7 @@ from authorizer.endpoint import build
 from infra.commands.callers import routes_by_api, run, wanted_of
 from infra.commands.callers_secret import CallersSecret, Changed, Version, changed, put
 from infra.commands.stack import CannotRun
-from infra.local.aws import physical_name
+from infra.emulated import physical_name
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context
 from tests.integration.support.faulty_aws import DROPPED, LOST, Answer, FaultyAws, refusal
@@ -278,7 +278,7 @@ def test_a_deployed_stack_is_asked_where_its_secret_and_its_apis_are(aws: Aws, t
     assert set(json.loads(text)["callers"]) == {"by-hand", "operator"}
 
     code, said = ran(nowhere, NAME="operator", ALLOWS="*", STACK=f"{aws.name}-old", AWS_REGION="us-east-1")
-    assert (code, "no output CallersSecretArn" in said) == (2, True)
+    assert (code, f"CallersSecret of the stack {aws.name}-old in us-east-1 cannot be found" in said) == (2, True)
 
 
 # --- the list ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from infra.commands import member_hash as command
-from infra.local.aws import physical_name
+from infra.emulated import physical_name
 from shared import aws as clients
 from shared.members import MemberHashes, member_hash
 from tag_import.webhook import build as build_webhook

@@ -16,7 +16,7 @@ from rich.console import Console
 from infra.commands.schedules import Place, listed, place_of, run, wanted_of
 from infra.commands.stack import CannotRun, Stack, stack_of
 from infra.commands.status import ScheduleStatus, _schedules
-from infra.local.aws import physical_name
+from infra.emulated import physical_name
 from member_lists.scheduled import scheduled_job
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import FaultyAws

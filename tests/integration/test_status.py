@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from infra.commands import status
-from infra.local.template import TEMPLATE_PATH, parse
+from infra.template import TEMPLATE_PATH, parse
 from tests.integration.support.aws import Aws
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from infra.commands import triggers
 from infra.local.simulators import BrazeSimulator, ResetAfterEffect
-from infra.local.template import TEMPLATE_PATH, parse
+from infra.template import TEMPLATE_PATH, parse
 from shared.ledger import Ledger
 from shared.outcomes import Outcome, State
 from tests.integration.support.aws import Aws

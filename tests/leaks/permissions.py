@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from infra.emulated import ACCOUNT_ID, REGION, physical_name
 from infra.local import views
-from infra.local.aws import ACCOUNT_ID, Deployment, physical_name
-from infra.local.template import REGION, Template, references
+from infra.local.aws import Deployment
+from infra.local.template import Template, references
 
 
 def permissions(template: Template, deployment: Deployment) -> dict[str, set[tuple[str, str]]]:

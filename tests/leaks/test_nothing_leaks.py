@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from infra.emulated import physical_name
 from infra.local import views
 from infra.local.bundle import BundleSettings, LocalBundle
 from infra.local.settings import CAMPAIGN_ID, ROOT
@@ -416,7 +417,7 @@ def test_everything_that_a_function_is_allowed_is_done(driven: Driven) -> None:
 def test_pollers_take_from_the_queues_of_their_function_alone(driven: Driven) -> None:
     template = Template.load()
     names = {logical_id: function.name for logical_id, function in views.functions(template).items()}
-    mapped = {(names[each.function], f"local-{views.kebab(each.queue)}") for each in views.queue_mappings(template)}
+    mapped = {(names[each.function], physical_name(each.queue)) for each in views.queue_mappings(template)}
     allowed = {
         (function, pattern.rpartition(":")[2])
         for function, pairs in driven.allowed.items()

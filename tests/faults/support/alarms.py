@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from infra.local.template import TEMPLATE_PATH, parse
+from infra.template import TEMPLATE_PATH, parse
 
 OBSERVABILITY = TEMPLATE_PATH.parent / "infra" / "observability.yaml"
 

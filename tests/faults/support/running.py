@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.local.simulators.server import Simulator
-from infra.local.template import TEMPLATE_PATH, parse
+from infra.template import TEMPLATE_PATH, parse
 from tests.faults.support.alarms import Metric, emitted, metric, raised_by, without_failures
 from tests.faults.support.injection import SLOW, TARGETS, VENDOR_FAULTS, fail_stores, failing_vendor, store_faults
 from tests.faults.support.page import Cell

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from infra.local.template import parse
+from infra.template import parse
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"

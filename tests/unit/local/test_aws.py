@@ -12,8 +12,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from infra.emulated import REGION
 from infra.local.aws import Clients, Deployment, MotoServer, deploy, make_rules, put_secrets
-from infra.local.template import REGION, Template
+from infra.local.template import Template
 
 OVERRIDES = {"VisibilityTimeout": 2, "maxReceiveCount": 3}
 

@@ -1,7 +1,11 @@
-"""What commands do when AWS says nothing: they wait for a person's patience and no longer, and say who is silent."""
+"""What commands know of a stack, and what they do when AWS says nothing.
+
+They wait for a person's patience and no longer, and say who is silent.
+"""
 
 from __future__ import annotations
 
+import ast
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from infra.commands.redrive import depth
-from infra.commands.stack import PATIENCE, CannotRun, Stack, refusal, stack_of, words_of
+from infra.commands.stack import PATIENCE, ROOT, CannotRun, Stack, refusal, stack_of, words_of
 from infra.release import destroy
 from tests.integration.support.sockets import not_accepting, serving
 
@@ -77,3 +81,34 @@ def test_a_refusal_keeps_its_words() -> None:
     assert refusal(refused) == f"AWS refuses: {refused}"
     for silence in (ConnectTimeoutError, ReadTimeoutError):
         assert refusal(silence(endpoint_url="https://sqs", error=""), "SQS").startswith("SQS is silent: no answer")
+
+
+class Deployed(Stack):
+    """A stack on AWS that tells of one secret in its outputs."""
+
+    def outputs(self) -> dict[str, str]:
+        return {"CallersSecretArn": "arn of the output"}
+
+    def physical_id(self, logical_id: str) -> str:
+        return f"arn of {logical_id}"
+
+
+def test_a_secret_goes_by_its_output_or_its_resource_and_by_its_name_where_aws_is_emulated() -> None:
+    session = boto3.Session("test", "test", region_name="eu-west-1")
+    deployed, local = Deployed("mine", "mine", session), Deployed("local", "here", session, "http://127.0.0.1:9")
+
+    assert deployed.secret_id("CallersSecret") == "arn of the output"
+    assert deployed.secret_id("LogKeySecret") == "arn of LogKeySecret"
+    assert local.secret_id("CallersSecret") == "local-callers-secret"
+
+
+def test_what_works_on_deployed_stacks_needs_no_emulator() -> None:
+    files = [path for folder in ("", "commands", "release") for path in (ROOT / "infra" / folder).glob("*.py")]
+    nodes = [(path.name, node) for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    imported = {
+        *((name, node.module or "") for name, node in nodes if isinstance(node, ast.ImportFrom)),
+        *((name, each.name) for name, node in nodes if isinstance(node, ast.Import) for each in node.names),
+    }
+
+    assert ("callers.py", "infra.template") in imported
+    assert not {(name, module) for name, module in imported if module.startswith("infra.local")}

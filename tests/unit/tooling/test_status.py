@@ -23,7 +23,7 @@ from infra.commands.status import (
     _needs,
     lines_of,
 )
-from infra.local.template import TEMPLATE_PATH, parse
+from infra.template import TEMPLATE_PATH, parse
 from tests.unit.tooling.scripted import Scripted, scripted
 
 FUNCTIONS = Path(TEMPLATE_PATH).parent / "functions"
