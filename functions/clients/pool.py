@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from shared.final_answer import FinalAnswer
 from shared.one_piece import InOnePiece
 from shared.tls import trusting
 
@@ -14,9 +15,13 @@ from shared.tls import trusting
 class _InOnePiece(InOnePiece, HTTPConnection):
     """A connection of urllib3's."""
 
+    response_class = FinalAnswer
+
 
 class _InOnePieceByTls(InOnePiece, HTTPSConnection):
     """The same, encrypted."""
+
+    response_class = FinalAnswer
 
 
 class _Pool(HTTPConnectionPool):

@@ -121,7 +121,7 @@ class Sessionm:
             "include_pending_extended_data": False,
             "culture": culture,
         }
-        return self._payload_of(self.connect(GET_USER_OFFERS, request, timeouts, once=once))
+        return self._wallet_of(user_id, self.connect(GET_USER_OFFERS, request, timeouts, once=once))
 
     def ready(self) -> None:
         """Has the credentials at hand: a call made now asks SessionM at once, and waits for no other."""
@@ -134,7 +134,7 @@ class Sessionm:
         the answer is kept. `once` is as in `connect`.
         """
         reply = self.connect(GET_USER_OFFERS, request, timeouts, once=once)
-        if not isinstance(self._payload_of(reply).get("user_offers", []), list):
+        if not isinstance(self._wallet_of(request["user_id"], reply).get("user_offers", []), list):
             raise UpstreamGarbled(self._connect.upstream, "user_offers is no list")
         if len(reply.content) > MAX_SHOWN_BYTES:
             raise AnswerTooLarge(self._connect.upstream, "more than Braze takes; ask for fewer offers with take")
@@ -148,10 +148,15 @@ class Sessionm:
         made = noting_a_401 if once else with_fresh_credentials
         return made(self._credentials, self._connect_call(path, request, timeouts))
 
-    def _payload_of(self, reply: Reply) -> dict[str, Any]:
+    def _wallet_of(self, user_id: str, reply: Reply) -> dict[str, Any]:
+        """The payload; it names its member, and when that is another one something in between mixes up answers."""
         payload = checked(self._connect.upstream, reply).get("payload")
         if not isinstance(payload, dict):
             raise UpstreamGarbled(self._connect.upstream, "the answer has no payload object")
+        named = payload.get("user_id")
+        if isinstance(named, str) and named.casefold() != user_id.casefold():
+            self._connect.forget_connections()
+            raise UpstreamGarbled(self._connect.upstream, "the answer is for another member")
         return payload
 
     def _connect_call(

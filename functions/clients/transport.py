@@ -167,6 +167,13 @@ class Transport:
         finally:
             self._watcher.note(self.upstream, operation, (time.perf_counter() - begun_at) * 1000, status)
 
+    def forget_connections(self) -> None:
+        """Closes those that are kept: what comes over one of them is not the answer to what was asked."""
+        with self._lock:
+            old, self._pool = self._pool, None
+        if old is not None:
+            old.close()
+
     def _sent(
         self,
         method: str,
@@ -264,8 +271,8 @@ def raise_for_status(
         raise UpstreamUnknown(upstream, f"status {status}")
     if status in (401, 403):
         raise UpstreamUnauthorized(upstream, f"status {status}")
-    if status == 408:
-        raise UpstreamUnknown(upstream, "status 408")
+    if status == 408 or status < 200:
+        raise UpstreamUnknown(upstream, f"status {status}")
     if status < 400:
         raise UpstreamUnavailable(upstream, f"status {status}; redirects are not followed")
     raise refusal(upstream, reply)

@@ -22,6 +22,7 @@ from botocore.auth import SigV4Auth
 from botocore.exceptions import ClientError, EndpointConnectionError
 from urllib3.util import wait_for_read
 
+from shared.final_answer import FinalAnswer
 from shared.one_piece import InOnePiece
 from shared.tls import trusting
 
@@ -152,9 +153,13 @@ class _Signer(SigV4Auth):
 class _Plain(InOnePiece, HTTPConnection):
     """A connection of the standard library's."""
 
+    response_class = FinalAnswer
+
 
 class _ByTls(InOnePiece, HTTPSConnection):
     """The same, encrypted."""
+
+    response_class = FinalAnswer
 
 
 class _Connections:

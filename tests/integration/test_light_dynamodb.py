@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 from collections.abc import Callable
@@ -246,6 +247,19 @@ def test_a_request_is_signed_as_botocore_signs_it(aws: Aws, monkeypatch: pytest.
     assert sent["Authorization"] == botocores.headers["Authorization"]
     assert ("x-amz-security-token" in sent["Authorization"]) == bool(token)
     assert sent.get("X-Amz-Security-Token", "") == token
+
+
+def test_an_interim_answer_is_not_taken_for_the_answer(aws: Aws) -> None:
+    asked = itertools.count(1)
+
+    def script(connection: socket.socket) -> None:
+        while read_request(connection):
+            connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+            connection.sendall(answer(b'{"number":%d}' % next(asked)))
+
+    with serving(script) as url:
+        light = LightDynamoDB(boto3.Session(), url, lambda: aws.dynamodb, PATIENCE)
+        assert [light.get_item(TableName="cache", Key=KEY)["number"] for _ in range(3)] == [1, 2, 3]
 
 
 def test_a_certificate_nobody_vouches_for_is_not_accepted(aws: Aws, tmp_path: Path) -> None:

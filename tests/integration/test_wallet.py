@@ -397,6 +397,20 @@ def test_the_vendor_dialect_answers_with_sessionms_own_bytes(handle: Invoked, se
     assert asked(sessionm) == body | {"retailer_id": sessionm.retailer_id}
 
 
+def test_a_wallet_of_another_member_is_shown_to_nobody(handle: Invoked, sessionm: SessionmSimulator) -> None:
+    others = {"user_id": "member-2", "user_offers": [], "available_points": 9, "total_points": 9}
+    sessionm.faults.add("POST /offers/*", Status(200, {"status": "ok", "payload": others}))
+
+    short, vendor = wallet(handle), post(handle, VENDOR, {"user_id": "member-1"}).body
+    assert (short["ok"], short["reason"], short["available_points"]) == (False, "upstream_garbled", None)
+    assert (vendor["status"], vendor["errors"]["code"]) == ("error", "upstream_garbled")
+    assert "member-2" not in str((short, vendor))
+
+    sessionm.faults.clear()
+    assert wallet(handle, "MEMBER-1", cache="no")["reason"] == "user_not_found"
+    assert wallet(handle, cache="no")["available_points"] == 120
+
+
 def test_the_vendor_dialect_passes_paging_on_and_fills_in_the_rest(
     handle: Invoked, sessionm: SessionmSimulator
 ) -> None:
