@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from shared.aws import store
-from shared.errors import InProgress, StoreUnavailable
+from shared.errors import BundleError, InProgress, StoreUnavailable
 from shared.ledger_items import (
     KEEP_SECONDS,
     UNRESOLVED,
@@ -47,7 +47,7 @@ from shared.outcomes import Outcome, State
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-__all__ = ["KEEP_SECONDS", "Claims", "Entry", "Ledger", "Payloads", "part_id"]
+__all__ = ["KEEP_SECONDS", "Claims", "Entry", "Ledger", "OtherContent", "Payloads", "part_id"]
 
 # The same content entered again within this time is a repeat of the first; later it is a new event.
 REPEAT_SECONDS = 2 * 86_400
@@ -78,6 +78,12 @@ class Claims:
     ours: set[str] = field(default_factory=set)
     settled: dict[str, Outcome] = field(default_factory=dict)
     in_progress: set[str] = field(default_factory=set)
+
+
+class OtherContent(BundleError):
+    """An entry was claimed for something else than it is claimed for now."""
+
+    code = "other_content"
 
 
 class Ledger:
@@ -171,30 +177,39 @@ class Ledger:
             else:
                 raise StoreUnavailable("ledger: some entries could not be read")
 
-    def claim(self, entry_id: str, lease_seconds: float, payload_of: Payloads | None = None) -> Outcome | None:
+    def claim(
+        self, entry_id: str, lease_seconds: float, payload_of: Payloads | None = None, digest: str = ""
+    ) -> Outcome | None:
         """Takes the entry in hand: None when it is now ours, else its final outcome.
 
         An entry never entered is entered. Raises `InProgress` while another worker's lease runs. `lease_seconds` must
         exceed the time a worker may still live. When it raises `StoreUnavailable`, a claim whose answer was lost is
         given back, as by `claim_all`.
+
+        `digest` is that of what is to be done: an entry that was claimed with another raises `OtherContent`, unless it
+        was given back.
         """
         token = uuid4().hex
         try:
-            return self._claim(entry_id, lease_seconds, payload_of, token)
+            return self._claim(entry_id, lease_seconds, payload_of, token, digest)
         except StoreUnavailable:
             self._give_back([entry_id], token)
             raise
 
-    def _claim(self, entry_id: str, lease_seconds: float, payload_of: Payloads | None, token: str) -> Outcome | None:
+    def _claim(
+        self, entry_id: str, lease_seconds: float, payload_of: Payloads | None, token: str, digest: str = ""
+    ) -> Outcome | None:
         with store("ledger"):
             try:
                 self._client.update_item(
-                    **self._updates.claiming(entry_id, lease_seconds, token),
+                    **self._updates.claiming(entry_id, lease_seconds, token, digest),
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
                 return None
             except self._client.exceptions.ConditionalCheckFailedException as error:
                 item = item_of(error)
+        if item.get("digest", {"S": digest})["S"] != digest:
+            raise OtherContent("it was claimed for something else")
         return self._standing(entry_id, item, payload_of)
 
     def claim_all(self, entry_ids: Sequence[str], lease_seconds: float, payload_of: Payloads | None = None) -> Claims:

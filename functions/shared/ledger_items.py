@@ -58,14 +58,18 @@ class Updates:
         self._table = table
         self._clock = clock
 
-    def claiming(self, entry_id: str, lease_seconds: float, token: str) -> dict[str, Any]:
-        """A claim that may be made again with the same `token`: the answer to the first may have been lost."""
+    def claiming(self, entry_id: str, lease_seconds: float, token: str, digest: str = "") -> dict[str, Any]:
+        """A claim that may be made again with the same `token`: the answer to the first may have been lost.
+
+        `digest` is kept with it, if there is one.
+        """
         now = self._clock()
         return {
             "TableName": self._table,
             "Key": key_of(entry_id),
             "UpdateExpression": "SET #state = :sending, lease_until = :lease, claimed_by = :token,"
-            " expires_at = :expiry, entered_at = if_not_exists(entered_at, :now)",
+            " expires_at = :expiry, entered_at = if_not_exists(entered_at, :now)"
+            + (", digest = :digest" if digest else ""),
             "ConditionExpression": "attribute_not_exists(id) OR #state = :queued"
             " OR (#state = :sending AND claimed_by = :token)",
             "ExpressionAttributeNames": {"#state": "state"},
@@ -76,6 +80,7 @@ class Updates:
                 ":lease": {"N": f"{now + lease_seconds:.3f}"},
                 ":expiry": self.expiry(),
                 ":now": {"N": str(int(now))},
+                **({":digest": {"S": digest}} if digest else {}),
             },
         }
 

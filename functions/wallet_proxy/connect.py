@@ -2,7 +2,7 @@
 
 Which operations are open is configuration. Those known only to read are asked like a wallet: twice if need be, within
 the deadline. Every other one counts as a write. Braze calls two or three times for each message, so a write needs a key
-of the caller's, is made once for that key, and its answer is given to every later call with it.
+of the caller's, is made once for that key and member, and its answer is given to every later call with the same body.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from shared.errors import (
     UpstreamUnknown,
     UpstreamUnreachable,
 )
-from shared.ledger import Ledger
+from shared.ledger import Ledger, OtherContent
 from shared.observability import logger
 from shared.outcomes import Outcome, State
 from shared.upstream import Upstream
@@ -102,9 +102,9 @@ class Connect:
         self._allowed = allowed
 
     def call(self, path: str, body: dict[str, Any], key: str, deadline: Deadline, caller: str = "") -> str:
-        """SessionM's answer. A key counts for `caller` alone.
+        """SessionM's answer. A key counts for `caller` and the member that `body` names, and for one body.
 
-        Raises `NotAllowed`, `InvalidInput` for a write without a key, or what went wrong.
+        Raises `NotAllowed`, `InvalidInput` for a write without a key or with that of another, or what went wrong.
         """
         if not _PATH.match(path) or not _matches(path, self._allowed):
             raise NotAllowed(
@@ -132,8 +132,16 @@ class Connect:
         return reply.content.decode()
 
     def _once(self, path: str, body: dict[str, Any], key: str, deadline: Deadline) -> str:
-        entry_id = "connect-" + sha256(msgspec.json.encode([path, key])).hexdigest()[:40]
-        settled = self._claimed(entry_id, deadline)
+        entry_id = f"connect-{_digest([path, key, body.get('user_id')])}"
+        try:
+            settled = self._claimed(entry_id, _digest({**body, "retailer_id": ""}), deadline)
+        except OtherContent:
+            raise InvalidInput(
+                "this key was sent before with another body",
+                code="key_reused",
+                field=KEY_HEADER,
+                hint="Send the same body with the same key, and a key of its own with each change you mean.",
+            ) from None
         if settled is not None:
             return _told_again(settled)
         departure = _Departure()
@@ -164,12 +172,12 @@ class Connect:
         self._note(entry_id, Outcome(State.SENT, detail=kept))
         return answer
 
-    def _claimed(self, entry_id: str, deadline: Deadline) -> Outcome | None:
+    def _claimed(self, entry_id: str, digest: str, deadline: Deadline) -> Outcome | None:
         """As the ledger's `claim`; what it claims after the deadline is given back."""
         departure = _Departure()
 
         def claim() -> Outcome | None:
-            settled = self._ledger.claim(entry_id, _LEASE_SECONDS)
+            settled = self._ledger.claim(entry_id, _LEASE_SECONDS, digest=digest)
             if settled is None and not departure.left():
                 self._note(entry_id, None)
             return settled
@@ -198,6 +206,11 @@ def _told_again(settled: Outcome) -> str:
     if settled.state is State.FAILED:
         raise UpstreamRefused("SessionM Connect", settled.reason)
     raise UpstreamUnknown("SessionM Connect", "an earlier call with this key may or may not have been carried out")
+
+
+def _digest(content: Any) -> str:
+    """The same in whatever order the keys stand."""
+    return sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:40]
 
 
 def _matches(path: str, patterns: Collection[str]) -> bool:

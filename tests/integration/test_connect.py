@@ -39,12 +39,12 @@ def operation(handle: Invoked, service: str, path: str, body: Any, **headers: st
     return post(handle, f"POST /{service}/{{operation+}}", body, path={"operation": path}, **headers)
 
 
-def issue(handle: Invoked, key: str = KEY) -> Answered:
-    return operation(handle, "offers", ISSUE, ISSUING, idempotency_key=key)
+def issue(handle: Invoked, key: str = KEY, **changed: Any) -> Answered:
+    return operation(handle, "offers", ISSUE, ISSUING | changed, idempotency_key=key)
 
 
-def issued(sessionm: SessionmSimulator) -> int:
-    return len(sessionm.offers_of("member-1"))
+def issued(sessionm: SessionmSimulator, member: str = "member-1") -> int:
+    return len(sessionm.offers_of(member))
 
 
 def test_an_open_operation_is_passed_on_with_our_retailer_id(handle: Invoked, sessionm: SessionmSimulator) -> None:
@@ -107,6 +107,45 @@ def test_a_write_happens_once_for_its_key_and_is_answered_the_same(
 
     issue(handle, "another-key-of-theirs")
     assert issued(sessionm) == 2
+
+
+def test_one_key_for_two_members_is_a_change_for_each(handle: Invoked, sessionm: SessionmSimulator) -> None:
+    sessionm.add_member("member-2")
+    first, other = issue(handle), issue(handle, user_id="member-2")
+
+    assert [issue(handle).text, issue(handle, user_id="member-2").text] == [first.text, other.text]
+    assert (issued(sessionm), issued(sessionm, "member-2")) == (1, 1)
+
+
+def test_a_key_is_for_one_body_however_it_is_written(handle: Invoked, sessionm: SessionmSimulator) -> None:
+    first = issue(handle)
+    rewritten = dict(reversed(ISSUING.items())) | {"retailer_id": "YOURS"}
+
+    assert operation(handle, "offers", ISSUE, rewritten, idempotency_key=KEY).text == first.text
+    refused = issue(handle, quantity=2)
+    assert (refused.status, refused.body["code"], refused.body["field"]) == (400, "key_reused", "idempotency-key")
+    assert issued(sessionm) == 1
+
+
+def test_a_key_is_for_one_body_also_while_it_is_not_known_what_came_of_it(
+    aws: Aws, sessionm: SessionmSimulator
+) -> None:
+    handle = built(aws, sessionm)
+    sessionm.faults.add("POST /offers/*", ResetAfterEffect(), times=1)
+    issue(handle)
+
+    assert issue(handle, quantity=2).body["code"] == "key_reused"
+    assert issue(handle).body["errors"] == {"code": "upstream_no_answer"}
+
+
+def test_a_key_of_a_change_that_was_not_made_may_have_another_body(
+    handle: Invoked, sessionm: SessionmSimulator
+) -> None:
+    sessionm.faults.add("POST /offers/*", Status(503), times=1)
+    issue(handle, quantity=2)
+
+    assert issue(handle).body["status"] == "ok"
+    assert issue(handle, quantity=2).body["code"] == "key_reused"
 
 
 @pytest.mark.parametrize("fault", [ResetAfterEffect(), HangAfterAccept(1)], ids=str)
