@@ -18,8 +18,9 @@ from bulk.jobs import Options
 from bulk.parcels import Label
 from bulk.rows import MemberFields, TagFields, label_of, member_of, ttl_seconds_of
 from clients.vocabulary import Member, MemberKind
-from member_lists.formats import Layout, is_true, tags_of
+from member_lists.formats import Layout, is_true
 from member_lists.records import IS_ID, LISTED_CHARACTERS, UNDECODABLE, Accept, Refuse
+from member_lists.tag_cells import cell_of, tags_of
 from shared.errors import InvalidInput
 from shared.outcomes import State
 from shared.validation import convert
@@ -182,7 +183,7 @@ class CsvRows:
         """Blank cells are filled with what was announced, so that the failure file can be imported by itself."""
         announced = self._options
         cells = dict(read)
-        cells["tags"] = cells.get("tags") or "|".join(announced.tags)
+        cells["tags"] = cells.get("tags") or cell_of(announced.tags)
         if not cells.get("ttl") and not cells.get("counter"):
             cells["ttl"] = "" if announced.ttl_seconds is None else str(announced.ttl_seconds)
             cells["counter"] = "true" if announced.counter else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bulk.verdicts import UnsentRow
+from member_lists.tag_cells import cell_of
 from shared.outcomes import State
 
 ROW_COLUMNS = ("user_id", "external_id", "tags", "ttl", "counter")
@@ -29,7 +30,7 @@ def cells_of_unsent(row: UnsentRow) -> list[str]:
     """A row that came to nothing at SessionM."""
     cells = {
         row.kind: row.member_id,
-        "tags": "|".join(row.tags),
+        "tags": cell_of(row.tags),
         "ttl": "" if row.ttl_seconds is None else str(row.ttl_seconds),
         "counter": "true" if row.tags and row.ttl_seconds is None else "",
     }

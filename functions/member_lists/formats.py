@@ -20,11 +20,11 @@ from bulk.rows import TagFields, label_of, ttl_seconds_of
 from clients.vocabulary import MemberKind
 from member_lists.failures import COLUMNS
 from member_lists.objects import UnreadableFile, Window
+from member_lists.tag_cells import tags_of
 from shared.errors import InvalidInput
 from shared.validation import convert
 
 DELIMITERS: Mapping[str, str] = {",": ",", ";": ";", "\t": "\t", "comma": ",", "semicolon": ";", "tab": "\t"}
-_EITHER_SEPARATOR = re.compile(r"[|;]")
 
 _TRUE = frozenset({"true", "yes", "1"})
 _FALSE = frozenset({"false", "no", "0", ""})
@@ -103,11 +103,6 @@ def options_of(metadata: Mapping[str, str]) -> Options:
         encoding=codec_of(said["encoding"]),
         delimiter=DELIMITERS.get(said["delimiter"].lower(), ""),
     )
-
-
-def tags_of(text: str) -> list[str]:
-    """Tags separated by | or ; without the spaces around them."""
-    return [tag.strip() for tag in _EITHER_SEPARATOR.split(text)] if text else []
 
 
 def is_true(text: str) -> bool:

@@ -13,6 +13,7 @@ from bulk.parcels import Label
 from bulk.rows import MemberFields, TagFields, label_of
 from member_lists.objects import UnreadableFile
 from member_lists.records import IS_ID, LISTED_CHARACTERS, Accept, Refuse
+from member_lists.tag_cells import cell_of
 from shared.errors import InvalidInput
 from shared.outcomes import State
 from shared.validation import convert
@@ -40,7 +41,7 @@ class UserLines:
         self._refuse = refuse
         self._kind = options.member_kind
         self._announced = {
-            "tags": "|".join(options.tags),
+            "tags": cell_of(options.tags),
             "ttl": "" if options.ttl_seconds is None else str(options.ttl_seconds),
             "counter": "true" if options.counter else "",
         }

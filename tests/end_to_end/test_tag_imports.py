@@ -118,6 +118,22 @@ def test_the_failure_file_is_itself_an_import(bundle: LocalBundle, analyst: Call
     assert set(bundle.sessionm.tags_of("late-member-1")) == {"gold", "spring"}
 
 
+def test_tags_with_separators_in_their_names_come_through_the_failure_file(
+    bundle: LocalBundle, analyst: Caller
+) -> None:
+    tags = ["a|b", "a;b", " lead", '["x"]']
+    file = b"external_id\nlater-1\n"
+    first = ended(bundle, analyst, submitted(analyst, file, tags=tags, ttl=600))
+    assert (first["sent"], first["failed"]) == (0, 1)
+
+    bundle.sessionm.add_member("later-member-1", "later-1")
+    again = requests.get(first["failure_file_url"], timeout=30).content
+    second = ended(bundle, analyst, submitted(analyst, again, file_name="again.csv"))
+
+    assert (second["sent"], second["failed"]) == (1, 0)
+    assert set(bundle.sessionm.tags_of("later-member-1")) == set(tags)
+
+
 def test_a_file_dropped_in_the_bucket_is_imported_each_member_by_one_call(
     bundle: LocalBundle, audience: list[str]
 ) -> None:

@@ -21,11 +21,13 @@ from hypothesis import strategies as st
 from bulk.jobs import Options
 from bulk.parcels import Label
 from bulk.rows import TagFields, ttl_seconds_of
+from bulk.verdicts import UnsentRow
 from clients.transport import retry_after_seconds
-from member_lists.failures import COLUMNS, cells_of_refused
+from member_lists.failures import COLUMNS, cells_of_refused, cells_of_unsent
 from member_lists.finish import csv_pieces
 from member_lists.formats import options_of
 from member_lists.ndjson_rows import UserLines
+from member_lists.tag_cells import tags_of
 from segment_size.options import (
     MOST_DAYS,
     EventOptions,
@@ -41,6 +43,7 @@ from shared.http import error_answer, request_of
 from shared.outcomes import State
 from tag_import.submit import ExportFields, ImportFields
 from tag_import.webhook import ShortBody
+from tests.integration.support.tables import Refused, Taken, read_table
 from trigger_relay import fields
 from trigger_relay.reading import Reader
 from trigger_relay.vendor_paths import ENDPOINTS
@@ -285,6 +288,35 @@ def test_rows_of_a_failure_file_are_read_as_they_were_written(rows: list[list[st
     written = b"".join(csv_pieces([COLUMNS, *rows])).decode()
 
     assert list(csv.reader(io.StringIO(written, newline=""), strict=True)) == [list(COLUMNS), *rows]
+
+
+# What POST /tags and a campaign take as names.
+in_names = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffd") | st.sampled_from('|;[]", ')
+any_tags = st.lists(st.text(in_names, min_size=1, max_size=20).filter(str.strip), min_size=1, max_size=5)
+
+
+@unhurried
+@given(any_tags)
+@example(["a|b", "a;b", " lead"])
+@example(["gold "])
+@example(['["gold"]'])
+@example(["[gold]", "=1+1", 'a"b', "a,b"])
+def test_a_failure_file_imported_again_brings_the_same_tags(tags: list[str]) -> None:
+    unsent = UnsentRow(7, "user_id", "member-1", tuple(tags), 60, State.FAILED, "user_not_found", "no such user")
+    written = b"".join(csv_pieces([COLUMNS, cells_of_unsent(unsent)]))
+
+    [by_sessionm] = read_table(written)
+    assert by_sessionm == Taken(2, "member-1", Label("user_id", tuple(tags), 60))
+
+    [in_reading] = read_table("user_id\nmember 1\n", Options(tags=tuple(tags), ttl_seconds=60))
+    assert isinstance(in_reading, Refused)
+    assert tags_of(in_reading.cells["tags"]) == tags
+
+    listed: list[str] = []
+    options = Options(tags=tuple(tags), ttl_seconds=60)
+    lines = UserLines(options, lambda *_: None, lambda *row: listed.append(row[1]["tags"]))
+    lines.take(b'{"external_id":"a b"}\n', 1, True, False)
+    assert [tags_of(cell) for cell in listed] == [tags]
 
 
 exported_lines = st.binary(max_size=30).map(lambda raw: raw.replace(b"\n", b"").replace(b"\r", b"")) | st.dictionaries(

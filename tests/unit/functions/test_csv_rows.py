@@ -56,6 +56,22 @@ def test_a_file_is_read_whatever_its_line_ends_order_case_quotes_and_other_colum
     assert (found.member_id, found.label) == ("member-1", Label("user_id", ("gold",), 60))
 
 
+@pytest.mark.parametrize(
+    ("cell", "tags"),
+    [
+        ('"[""a|b"","" lead"",""c;d""]"', ("a|b", " lead", "c;d")),
+        ('"[""gold""]"', ("gold",)),
+        ("[vip]|gold", ("[vip]", "gold")),
+        ("[1]", ("[1]",)),
+        ("[", ("[",)),
+    ],
+)
+def test_names_that_no_separator_can_tell_apart_are_a_json_list(cell: str, tags: tuple[str, ...]) -> None:
+    [found] = rows(f"user_id,tags,ttl\nmember-1,{cell},60\n")
+
+    assert found.label.tags == tags
+
+
 @pytest.mark.parametrize("header", ["user_id", "USERID", "User Id", "sessionm-id", "Customer ID"])
 def test_a_user_id_goes_by_many_names(header: str) -> None:
     [found] = rows(f"{header},tag,expires_in\nmember-1,gold,60\n")
@@ -139,6 +155,9 @@ def test_a_line_that_says_it_is_no_counter_is_none_whatever_was_announced() -> N
         ('member-1,"go\nld",60,', "invalid_field", "tags[0]: "),
         ("member-1," + "g" * 256 + ",60,", "invalid_field", "tags[0]: "),
         ("member-1," + "g" * 100_000 + ",60,", "invalid_field", "tags[0]: "),
+        ('member-1,"[""gold"",1]",60,', "invalid_field", "tags: this is no JSON list of names"),
+        ('member-1,"[""gold"",""silver""",60,', "invalid_field", "tags: this is no JSON list of names"),
+        ('member-1,"[""gold"","" ""]",60,', "invalid_field", "tags[1]: "),
         ("member-1," + "|".join("ab" * 51) + ",60,", "invalid_field", "tags: "),
         ("member-1,gold,,", "missing_field", "ttl: a tag without ttl is a counter"),
         ("member-1,gold,0,", "invalid_field", "ttl: "),
