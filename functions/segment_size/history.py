@@ -1,13 +1,14 @@
 """Every size a segment was ever seen to have, also from before the hundred days that Braze tells.
 
 One item of SegmentHistoryTable for each segment and day. Usually all but the last few days are there already, and only
-those are written: Braze may still correct them. After a gap, or the first time, all that Braze told is written, oldest
-first; what is written until something fails is whole, so the next time finds where to go on.
+those are written: Braze may still correct them. Whatever else Braze told and is not there is written too, so a
+day that DynamoDB did not take is made up for the next time, whichever it was: a batch has no order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clients.braze import Point
@@ -22,21 +23,26 @@ _UNSETTLED_DAYS = 3
 # As many items as DynamoDB takes in one call.
 _BATCH = 25
 
+# What it leaves of a batch, being short of capacity, it usually takes a moment later.
+_TRIES = 3
+_PAUSE_SECONDS = 0.02
+
 
 class History:
     """Every method raises `StoreUnavailable` when DynamoDB cannot be asked. Days are written YYYY-MM-DD."""
 
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
+    def __init__(self, client: DynamoDBClient, table: str, sleep: Callable[[float], None] = time.sleep) -> None:
         self._client = client
         self._table = table
+        self._sleep = sleep
 
     def add(self, segment_id: str, sizes: Sequence[Point]) -> None:
         """Notes sizes, oldest first; the last days noted before get the newer numbers."""
         latest, before = sizes[-_UNSETTLED_DAYS:], sizes[:-_UNSETTLED_DAYS]
-        if before and not self._has(segment_id, before[-1]):
-            latest = sizes
-        for start in range(0, len(latest), _BATCH):
-            self._write(segment_id, latest[start : start + _BATCH])
+        there = {size.time for size in self.sizes(segment_id, before[0].time, before[-1].time)} if before else set()
+        new = [size for size in before if size.time not in there] + list(latest)
+        for start in range(0, len(new), _BATCH):
+            self._write(segment_id, new[start : start + _BATCH])
 
     def sizes(self, segment_id: str, first: str, last: str) -> list[Point]:
         """Those noted for the days from `first` to `last`, oldest first; one that cannot be read counts as none."""
@@ -49,33 +55,21 @@ class History:
             )
         return [size for item in found["Items"] if (size := _read(item)) is not None]
 
-    def _has(self, segment_id: str, size: Point) -> bool:
-        with store("segment history"):
-            found = self._client.get_item(
-                TableName=self._table, Key={"segment_id": {"S": segment_id}, "day": {"S": size.time}}
-            )
-        return "Item" in found
-
     def _write(self, segment_id: str, sizes: Sequence[Point]) -> None:
-        with store("segment history"):
-            answer = self._client.batch_write_item(
-                RequestItems={
-                    self._table: [
-                        {
-                            "PutRequest": {
-                                "Item": {
-                                    "segment_id": {"S": segment_id},
-                                    "day": {"S": size.time},
-                                    "size": {"N": str(int(size.value))},
-                                }
-                            }
-                        }
-                        for size in sizes
-                    ]
-                }
-            )
-        if answer.get("UnprocessedItems"):
-            raise StoreUnavailable("segment history: not all of it was taken")
+        left: Any = {self._table: [_put(segment_id, size) for size in sizes]}
+        for turn in range(_TRIES):
+            if turn:
+                self._sleep(_PAUSE_SECONDS * 2**turn)
+            with store("segment history"):
+                left = self._client.batch_write_item(RequestItems=left).get("UnprocessedItems")
+            if not left:
+                return
+        raise StoreUnavailable("segment history: not all of it was taken")
+
+
+def _put(segment_id: str, size: Point) -> dict[str, Any]:
+    item = {"segment_id": {"S": segment_id}, "day": {"S": size.time}, "size": {"N": str(int(size.value))}}
+    return {"PutRequest": {"Item": item}}
 
 
 def _read(item: Mapping[str, Any]) -> Point | None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
+import boto3
 import pytest
 
 from clients.braze import Point
 from infra.local.simulators import BrazeSimulator, Status
 from segment_size.endpoint import build
 from segment_size.history import History
+from shared.errors import StoreUnavailable
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Invoked, get
-from tests.integration.support.faulty_aws import FaultyAws
+from tests.integration.support.faulty_aws import Answer, FaultyAws
 
 TODAY = date.today()
 
@@ -174,3 +178,52 @@ def test_what_dynamodb_did_not_take_is_written_the_next_time(
     size(handle)
 
     assert len(noted(aws)) == 100
+
+
+def leaving_out(aws: Aws, day: str, times: int) -> Callable[[bytes], Answer | None]:
+    """DynamoDB takes all of a batch but one day, so many times."""
+    turns = iter(range(times))
+
+    def rule(body: bytes) -> Answer | None:
+        if next(turns, None) is None:
+            return None
+        [(table, puts)] = json.loads(body)["RequestItems"].items()
+        left = [put for put in puts if put["PutRequest"]["Item"]["day"]["S"] == day]
+        if taken := [put for put in puts if put not in left]:
+            aws.dynamodb.batch_write_item(RequestItems={table: taken})
+        return 200, {}, json.dumps({"UnprocessedItems": {table: left} if left else {}}).encode()
+
+    return rule
+
+
+def through(faulty_aws: FaultyAws, aws: Aws) -> History:
+    return History(boto3.client("dynamodb", endpoint_url=faulty_aws.url), aws.table("history"), sleep=lambda _: None)
+
+
+def days_of_january(last: int) -> list[Point]:
+    return [Point(f"2026-01-{number:02}", number) for number in range(1, last + 1)]
+
+
+def test_what_dynamodb_leaves_of_a_batch_is_sent_again_at_once(aws: Aws, faulty_aws: FaultyAws) -> None:
+    faulty_aws.answer("BatchWriteItem", leaving_out(aws, "2026-01-04", times=2))
+
+    through(faulty_aws, aws).add("segment-1", days_of_january(10))
+
+    assert noted(aws) == days_of_january(10)
+    assert faulty_aws.calls.count("BatchWriteItem") == 3
+
+
+@pytest.mark.parametrize("left", [1, 4, 7, 8, 10])
+@pytest.mark.parametrize("next_run", [10, 11, 12, 15])
+def test_a_day_that_was_left_is_made_up_for_by_a_later_run(
+    aws: Aws, faulty_aws: FaultyAws, left: int, next_run: int
+) -> None:
+    day = f"2026-01-{left:02}"
+    faulty_aws.answer("BatchWriteItem", leaving_out(aws, day, times=3))
+    with pytest.raises(StoreUnavailable):
+        through(faulty_aws, aws).add("segment-1", days_of_january(10))
+    assert noted(aws) == [size for size in days_of_january(10) if size.time != day]
+
+    through(faulty_aws, aws).add("segment-1", days_of_january(next_run))
+
+    assert noted(aws) == days_of_january(next_run)
