@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import wiring
 from segment_size.history import History
-from segment_size.series import MOST_AT_ONCE, REFUSED_SECONDS, Analytics, Gates, Series
+from segment_size.series import LISTED_SECONDS, MOST_AT_ONCE, REFUSED_SECONDS, Analytics, Gates, Listed, Series
 from shared.cache import Cache
 from shared.config import Settings
 from shared.flight import SingleFlight
@@ -24,7 +25,8 @@ _CONNECTIONS = MOST_AT_ONCE
 _OTHERS, _PURCHASES = "braze", "braze-purchases"
 
 
-def analytics(settings: Settings, client: DynamoDBClient) -> Analytics:
+def analytics(settings: Settings, client: DynamoDBClient, pace: Callable[[], None] = lambda: None) -> Analytics:
+    """`pace` is called before each call to Braze, and may wait."""
     table = settings.text("CACHE_TABLE")
     cache = Cache(client, table, Series, keep_seconds=settings.whole_number("SEGMENT_SIZE_STALE_SECONDS"))
     return Analytics(
@@ -34,6 +36,8 @@ def analytics(settings: Settings, client: DynamoDBClient) -> Analytics:
         Gates(Gate(client, table, _PURCHASES), Gate(client, table, _OTHERS)),
         SingleFlight(cache, settings.whole_number("SEGMENT_SIZE_FRESH_SECONDS"), REFUSED_SECONDS),
         SingleFlight(cache, settings.whole_number("COUNT_FRESH_SECONDS"), REFUSED_SECONDS),
+        SingleFlight(Cache(client, table, Listed, keep_seconds=LISTED_SECONDS), LISTED_SECONDS, REFUSED_SECONDS),
+        pace,
     )
 
 

@@ -10,13 +10,12 @@ serve meanwhile. Purchases have a gate of their own, for Braze allows them 1,000
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
-from itertools import count as counting
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -49,6 +48,16 @@ _THROTTLED_SECONDS = 60.0
 # How long a segment that Braze does not know stays unknown here.
 REFUSED_SECONDS = 300.0
 
+# How long a page of Braze's list of segments serves everybody who finds a series empty.
+LISTED_SECONDS = 300
+
+# Why a series is empty is worth this share of the time that is left. The empty series must still be kept, before the
+# lease on it ends (`shared/flight.py`), or the next reader asks for all of it again.
+_REASON_SHARE = 1 / 3
+
+# A page of that list: whether Braze counts it, for each segment.
+Listed: TypeAlias = dict[str, bool]
+
 
 class Series(msgspec.Struct, frozen=True):
     """Values, oldest first; `reason` is why there are none. One kept with a point that cannot be counts as none."""
@@ -66,7 +75,10 @@ class Gates:
 
 
 class Analytics:
-    """Reads series. `sizes` and `counts` are the same cache, each with its own idea of what is fresh."""
+    """Reads series. `sizes` and `counts` are the same cache, each with its own idea of what is fresh.
+
+    `listed` keeps the pages of Braze's list of segments. `pace` is called before each call to Braze, and may wait.
+    """
 
     def __init__(
         self,
@@ -76,6 +88,8 @@ class Analytics:
         gates: Gates,
         sizes: SingleFlight[Series],
         counts: SingleFlight[Series],
+        listed: SingleFlight[Listed],
+        pace: Callable[[], None] = lambda: None,
     ) -> None:
         self._braze = braze
         self._cache = cache
@@ -83,6 +97,8 @@ class Analytics:
         self._gates = gates
         self._sizes = sizes
         self._counts = counts
+        self._listed = listed
+        self._pace = pace
 
     def sizes(self, segment_id: str, deadline: Deadline) -> Found[Series]:
         """A segment's sizes of the last hundred days.
@@ -123,7 +139,7 @@ class Analytics:
 
     def segment_ids(self, deadline: Deadline) -> list[str]:
         """Every segment of the workspace that Braze counts."""
-        return [segment_id for segment_id, tracked in self._listed(deadline).items() if tracked]
+        return [segment_id for page in self._pages(deadline) for segment_id, tracked in page.items() if tracked]
 
     def event(self, event: str, segment_id: str, unit: SeriesUnit, deadline: Deadline) -> Found[Series]:
         """How often an event happened in each of the last hundred hours or days."""
@@ -145,7 +161,7 @@ class Analytics:
         self, key: str, ask: Callable[[Timeouts], list[Point]], gate: Gate, deadline: Deadline
     ) -> Found[Series]:
         def fetched() -> Series:
-            points = _asked(ask, gate, deadline)
+            points = self._asked(ask, gate, deadline)
             return Series(points, "" if points else "no_data")
 
         return self._counts.read(key, fetched, deadline)
@@ -170,27 +186,38 @@ class Analytics:
         def ask(timeouts: Timeouts) -> list[Point]:
             return self._braze.segment_sizes(segment_id, length=LENGTH, ending_at=ending_at, timeouts=timeouts)
 
-        points = _asked(ask, self._gates.others, deadline)
+        points = self._asked(ask, self._gates.others, deadline)
         self._in_time(deadline, lambda: self._history.add(segment_id, points))
         return points
 
     def _why_none(self, segment_id: str, deadline: Deadline) -> str:
         """Braze answers an empty series without a word; its list of segments tells the reasons apart."""
         try:
-            tracked = self._listed(deadline).get(segment_id)
-        except BundleError:
+            for page in self._pages(deadline.sooner(deadline.remaining_seconds() * _REASON_SHARE)):
+                if segment_id in page:
+                    return "no_data" if page[segment_id] else "analytics_off"
+        except BundleError as error:
+            logger.warning("segments not listed", code=error.code, detail=str(error))
             return "no_data"
-        if tracked is None:
-            return "segment_archived"
-        return "no_data" if tracked else "analytics_off"
+        return "segment_archived"
 
-    def _listed(self, deadline: Deadline) -> dict[str, bool]:
-        """Whether Braze counts it, for each segment that is not archived."""
-        listed: dict[str, bool] = {}
-        pages = counting()
-        while segments := _asked(partial(self._braze.segments, next(pages)), self._gates.others, deadline):
-            listed |= {segment.id: segment.tracked for segment in segments}
-        return listed
+    def _pages(self, deadline: Deadline) -> Iterator[Listed]:
+        """Braze's list of the segments that are not archived."""
+        number = 0
+        while page := self._page(number, deadline):
+            yield page
+            number += 1
+
+    def _page(self, number: int, deadline: Deadline) -> Listed:
+        """Each is kept, so that when one reader has no time for all of them the next goes on from there."""
+
+        def ask(timeouts: Timeouts) -> Listed:
+            return {segment.id: segment.tracked for segment in self._braze.segments(number, timeouts)}
+
+        def fetched() -> Listed:
+            return self._asked(ask, self._gates.others, deadline)
+
+        return self._listed.read(_key("segments", str(number)), fetched, deadline).value
 
     def _in_time(self, deadline: Deadline, call: Callable[[], Result]) -> Result | None:
         try:
@@ -200,27 +227,31 @@ class Analytics:
             logger.warning("history not reached", code=error.code, detail=str(error))
             return None
 
+    def _asked(self, ask: Callable[[Timeouts], Result], gate: Gate, deadline: Deadline) -> Result:
+        """Asks Braze unless the gate is shut, and shuts it for all when Braze says that it was too much."""
+        self._pace()
+        try:
+            wait = within(_for_store(deadline), lambda: gate.wait_seconds(urgent=True))
+        except DeadlineExceeded:
+            wait = 0.0  # a gate that does not say stands open
+        if wait > 0:
+            raise UpstreamThrottled("Braze", wait)
 
-def _asked(ask: Callable[[Timeouts], Result], gate: Gate, deadline: Deadline) -> Result:
-    """Asks Braze unless the gate is shut, and shuts it for all when Braze says that it was too much."""
-    try:
-        wait = within(_for_store(deadline), lambda: gate.wait_seconds(urgent=True))
-    except DeadlineExceeded:
-        wait = 0.0  # a gate that does not say stands open
-    if wait > 0:
-        raise UpstreamThrottled("Braze", wait)
+        def once() -> Result:
+            return ask(timeouts_of(deadline))
 
-    def once() -> Result:
-        return ask(timeouts_of(deadline))
+        def pause(seconds: float) -> None:
+            time.sleep(seconds)
+            self._pace()
 
-    try:
-        return within(deadline, lambda: repeated(once, REPEATABLE, deadline))
-    except UpstreamThrottled as error:
-        count("AnalyticsThrottled")
-        seconds = error.retry_after_seconds or _THROTTLED_SECONDS
-        with suppress(DeadlineExceeded):
-            within(_for_store(deadline), lambda: gate.shut(seconds, urgent_too=True))
-        raise
+        try:
+            return within(deadline, lambda: repeated(once, REPEATABLE, deadline, pause))
+        except UpstreamThrottled as error:
+            count("AnalyticsThrottled")
+            seconds = error.retry_after_seconds or _THROTTLED_SECONDS
+            with suppress(DeadlineExceeded):
+                within(_for_store(deadline), lambda: gate.shut(seconds, urgent_too=True))
+            raise
 
 
 def _for_store(deadline: Deadline) -> Deadline:

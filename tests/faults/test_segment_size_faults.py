@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -154,3 +155,59 @@ def test_a_cache_that_hangs_does_not_make_the_answer_late(
     faulty_aws.hang(operation, 0.7)
 
     assert in_time(built(aws, braze.url, HURRIED_MS), HURRIED_MS).status == 200
+
+
+# --- a long list of segments ------------------------------------------------------------------------------------------
+
+PAGES = 20
+
+
+def listings(braze: BrazeSimulator) -> int:
+    return sum("list" in request.path for request in braze.requests())
+
+
+@pytest.fixture
+def crowd() -> Iterator[BrazeSimulator]:
+    """Braze with twenty pages of segments, `segment-0` to `segment-1999`, none of which it counts; 100 ms a page."""
+    with BrazeSimulator(latency_scale=0) as simulator:
+        for number in range(100 * PAGES):
+            simulator.add_segment(f"segment-{number}", analytics=False)
+        simulator.faults.add("GET /segments/list", Slow(0.1))
+        yield simulator
+
+
+def read(handle: Invoked, number: int) -> Any:
+    return in_time(handle, asked={**SIZE, "path": {"segment_id": f"segment-{1980 + number}"}}).body
+
+
+def test_an_empty_series_is_kept_though_its_reason_takes_too_long(aws: Aws, crowd: BrazeSimulator) -> None:
+    handle = built(aws, crowd.url)
+
+    first = read(handle, 0)
+    asked = len(crowd.requests())
+    later = [read(handle, 0) for _ in range(5)]
+
+    assert first["reason"] == "no_data"
+    assert [body["as_of"] for body in later] == [first["as_of"]] * 5
+    assert asked <= 1 + PAGES // 2
+    assert len(crowd.requests()) == asked
+
+
+def test_a_long_list_of_segments_is_read_once_for_all_who_need_it(aws: Aws, crowd: BrazeSimulator) -> None:
+    handles = [built(aws, crowd.url) for _ in range(2)]
+
+    reasons = [read(handles[number % 2], number)["reason"] for number in range(20)]
+
+    assert reasons[0] == "no_data"
+    assert reasons[-5:] == ["analytics_off"] * 5
+    assert listings(crowd) <= 2 * PAGES  # a page that had not come when time was up is asked for again
+
+
+def test_many_who_need_the_list_at_once_read_it_together(aws: Aws, crowd: BrazeSimulator) -> None:
+    handle = built(aws, crowd.url)
+    ids = ",".join(f"segment-{1990 + number}" for number in range(10))
+
+    for _ in range(3):
+        in_time(handle, asked={"route": "GET /segments/sizes", "query": {"ids": ids}})
+
+    assert listings(crowd) <= 2 * PAGES

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from infra.local.simulators import BrazeSimulator, Status
-from segment_size.assembly import analytics
 from segment_size.endpoint import build
 from segment_size.refresh import build as build_refresh
-from segment_size.refresh import refresh
-from shared.deadline import Deadline
+from shared.cache import Cache
 from shared.errors import UpstreamUnauthorized
 from tests.integration.support.aws import Aws
 from tests.integration.support.events import Context, Invoked, get
@@ -20,6 +20,15 @@ from tests.integration.support.events import Context, Invoked, get
 @pytest.fixture
 def handle(aws: Aws, braze: BrazeSimulator) -> Invoked:
     return build(aws.settings(BRAZE_REST_URL=braze.url))
+
+
+@pytest.fixture
+def crowd() -> Iterator[BrazeSimulator]:
+    """Braze with three pages of segments, `segment-0` to `segment-229`, none of which it counts."""
+    with BrazeSimulator(latency_scale=0) as simulator:
+        for number in range(230):
+            simulator.add_segment(f"segment-{number}", analytics=False)
+        yield simulator
 
 
 def size(handle: Invoked, segment_id: str) -> Any:
@@ -107,17 +116,43 @@ def test_a_429_ends_the_asking_for_this_time(aws: Aws, braze: BrazeSimulator) ->
     assert len(braze.requests()) < 12
 
 
-def test_calls_keep_to_twenty_a_second(aws: Aws, braze: BrazeSimulator) -> None:
-    ids = [f"segment-{number}" for number in range(1, 12)]
-    for segment_id in ids:
-        braze.add_segment(segment_id)
-    waits: list[float] = []
+@pytest.mark.parametrize("named", ["segment-{}", "nobody-knows-{}"], ids=["empty", "unknown"])
+def test_calls_keep_to_twenty_a_second_whatever_they_are_for(aws: Aws, crowd: BrazeSimulator, named: str) -> None:
+    ids = [named.format(number) for number in range(200, 225)]
+    crowd.faults.add("GET *", Status(500), times=3)
+    began = time.monotonic()
 
-    failed = refresh(
-        analytics(aws.settings(BRAZE_REST_URL=braze.url), aws.dynamodb), ids, Deadline(20), sleep=waits.append
-    )
+    refreshed(aws, crowd, ",".join(ids))
 
-    assert (failed, waits) == ({}, [0.05] * 11)
+    elapsed, asked = time.monotonic() - began, len(crowd.requests())
+    assert asked >= len(ids) + 1
+    assert (asked - 1) / 20 <= elapsed
+
+
+def test_segments_without_sizes_share_one_listing(aws: Aws, crowd: BrazeSimulator) -> None:
+    ids = [f"segment-{number}" for number in range(205, 211)]
+    for number in (211, 212):
+        crowd.add_segment(f"segment-{number}")
+        crowd.set_segment_sizes(f"segment-{number}", {})
+
+    result = refreshed(aws, crowd, ",".join(["*", *ids]))
+
+    asked = [request.query for request in crowd.requests() if "list" in request.path]
+    assert asked == ["page=0", "page=1", "page=2", "page=3"]
+    assert result == {"refreshed": len(ids) + 2, "failed": {}}
+    handle = build(aws.settings(BRAZE_REST_URL=crowd.url))
+    assert [size(handle, f"segment-{number}")["reason"] for number in (205, 212)] == ["analytics_off", "no_data"]
+
+
+def test_a_listing_is_made_anew_once_it_is_old(aws: Aws, crowd: BrazeSimulator) -> None:
+    cache = Cache(aws.dynamodb, aws.table("cache"), dict[str, bool], keep_seconds=300)
+    for age in (301, 10):
+        cache.put('segments#["0"]', {"segment-5": True}, as_of=time.time() - age)
+        refreshed(aws, crowd, "*")
+
+    asked = [request.query for request in crowd.requests()]
+    assert asked[:4] == ["page=0", "page=1", "page=2", "page=3"]
+    assert [query.split("&")[0] for query in asked[4:]] == ["segment_id=segment-5"]
 
 
 def test_without_segments_the_schedule_does_nothing(aws: Aws, braze: BrazeSimulator) -> None:
