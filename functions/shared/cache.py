@@ -10,7 +10,8 @@ A value that was fetched ahead says until when it is fresh, and so does not go b
 An entry that nobody here could have written, such as one that was edited by hand, counts as none, and whoever asks the
 vendor next writes over it.
 
-Large values are kept compressed, because DynamoDB charges by the kilobyte and takes no item above 400.
+Large values are kept compressed, because DynamoDB charges by the kilobyte and takes no item above 400. One that is too
+large all the same leaves a note: whoever reads it asks the vendor without waiting for others.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _KEEP_LEASE_SECONDS = 60
 # The last second of the year 9999: whatever is later was not written here, and no calendar has it.
 _LATEST = 253_402_300_799
 
-_PARTS = ("value", "stored_at", "fresh_until", "failure", "failed_until", "holder", "held_until")
+_PARTS = ("value", "stored_at", "fresh_until", "failure", "failed_until", "holder", "held_until", "alone_until")
 _AHEAD = ("stored_at", "fresh_until", "failure", "failed_until")
 
 
@@ -71,7 +72,8 @@ class Seen(Generic[Shape]):
     """What the table holds under a key: a value, a failure that still counts, and whether somebody is asking now.
 
     `mark` tells one state of the value from another, for `lease`; `holder` has, or had, the lease. `unreadable` is an
-    entry that counts as none, as it stands in the table.
+    entry that counts as none, as it stands in the table. `alone` says that the value was too large to keep lately, and
+    that it is no use to wait for whoever is asking.
     """
 
     entry: Entry[Shape] | None = None
@@ -80,6 +82,7 @@ class Seen(Generic[Shape]):
     mark: str = ""
     holder: str = ""
     unreadable: Mapping[str, Any] | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +210,7 @@ class Cache(Generic[Shape]):
         kept = self._kept(value, as_of)
         values = {f":{name}": kept[name] for name in ("value", "stored_at")}
         update = "#value = :value, #stored_at = :stored_at"
-        remove = "#holder, #held_until, #failure, #failed_until"
+        remove = "#holder, #held_until, #failure, #failed_until, #alone_until"
         if fresh_until:
             values[":fresh_until"] = {"N": f"{fresh_until:.3f}"}
             update += ", #fresh_until = :fresh_until"
@@ -230,6 +233,15 @@ class Cache(Generic[Shape]):
         return self._end_lease(
             key, holder, update, "#holder, #held_until", values, int(until) + _KEEP_LEASE_SECONDS, variant
         )
+
+    def ask_alone(self, key: str, holder: str, seconds: float, variant: str = "") -> bool:
+        """Ends the lease on a value too large to keep: for so many seconds nobody need wait. As `settle` else.
+
+        There is room for the note: it is smaller than the lease in whose place it stands.
+        """
+        values = {":until": {"N": f"{self.clock() + seconds:.3f}"}, ":holder": {"S": holder}}
+        update = "SET #alone_until = :until REMOVE #holder, #held_until"
+        return self._change(key, variant, update, values, "#holder = :holder") is None
 
     def _write_over(
         self, key: str, holder: str, seconds: float, unreadable: Mapping[str, Any], variant: str
@@ -320,6 +332,7 @@ class Cache(Generic[Shape]):
                 _moment(part, "held_until") >= now,
                 part["stored_at"]["N"] if "stored_at" in part else "",
                 part["holder"]["S"] if "holder" in part else "",
+                alone=_moment(part, "alone_until") >= now,
             )
         except (KeyError, ValueError):
             _report_unreadable()

@@ -5,6 +5,8 @@ asks the vendor; the others look again every few hundredths of a second until th
 holder that dies or dawdles loses the lease after a part of its time, and a waiting reader asks in its place. When the
 vendor fails, a value too old to be fresh serves instead, marked stale.
 
+A value that DynamoDB is too small for cannot be handed on. Its holder says so, and for a while each reader asks alone.
+
 The table itself is never worth an answer: when it cannot be asked in time, the vendor is asked without it.
 """
 
@@ -17,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from shared.cache import Cache, Entry, Failure, Seen
+from shared.cache import Cache, Entry, Failure, Seen, TooLargeToKeep
 from shared.deadline import Deadline, within
 from shared.errors import (
     AnswerTooLarge,
@@ -51,6 +53,9 @@ _LONGEST_PAUSE_SECONDS = 0.1
 
 # A failure counts for everybody who asks within this time, so that a burst does not ask a failing vendor one by one.
 _FAILURE_SECONDS = 0.5
+
+# A value that was too large to keep is likely to be so again. Then it is tried once more, for it may have shrunk.
+_ALONE_SECONDS = 30
 
 # What one environment learns from the vendor and another may say in its place. Anything else is its own trouble.
 _SHARED: dict[str, type[UpstreamError]] = {
@@ -114,6 +119,8 @@ class SingleFlight(Generic[Shape]):
                     return Found(seen.entry.value, seen.entry.stored_at, cached=True)
                 if seen.failure is not None:
                     return _instead(old, _error_of(seen.failure))
+                if seen.alone:
+                    return self._alone(fetch, old)
                 if not seen.leased:
                     other = self._lease(key, holder, seen, deadline, variant)
                     if other is None:
@@ -154,12 +161,19 @@ class SingleFlight(Generic[Shape]):
             failure, seconds = failure_of(error), self._remembered_seconds(error)
             self._keep(deadline, lambda: self._cache.give_up(key, holder, failure, seconds, variant))
             return _instead(old, error)
-        self._keep(deadline, lambda: self._cache.settle(key, holder, value, as_of, variant))
+        self._keep(deadline, lambda: self._settle(key, holder, value, as_of, variant))
         return Found(value, as_of, cached=False)
 
     def _lease(self, key: str, holder: str, seen: Seen[Shape], deadline: Deadline, variant: str) -> Seen[Shape] | None:
         seconds = deadline.remaining_seconds() * _HELD_SHARE
         return self._in_time(deadline, lambda: self._cache.lease(key, holder, seconds, seen, variant))
+
+    def _settle(self, key: str, holder: str, value: Shape, as_of: float, variant: str) -> None:
+        try:
+            self._cache.settle(key, holder, value, as_of, variant)
+        except TooLargeToKeep:
+            self._cache.ask_alone(key, holder, _ALONE_SECONDS, variant)
+            raise
 
     def _keep(self, deadline: Deadline, write: Callable[[], Any]) -> None:
         try:

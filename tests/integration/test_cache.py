@@ -267,6 +267,7 @@ TAMPERED: dict[str, dict[str, Any]] = {
     "the failure is a number": {"failed_until": {"N": "1795000100"}, "failure": {"N": "4"}},
     "until when it failed is nothing": {"failed_until": {"NULL": True}},
     "the holder is a number": {"holder": {"N": "7"}},
+    "until when all ask alone is text": {"alone_until": {"S": "9999999999"}},
     "until when it is held is text": {"held_until": {"S": "9999999999"}},
     "until when it is held is a set": {"held_until": {"NS": ["1", "2"]}, "expires_at": {"S": "never"}},
 }

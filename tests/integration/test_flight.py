@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -226,6 +227,67 @@ def test_an_answer_that_cannot_be_kept_is_an_answer(faulty_aws: FaultyAws, aws: 
     faulty_aws.refuse_after("UpdateItem", 1)
 
     assert read(SingleFlight(cache, FRESH_SECONDS), Vendor()).value == 1
+
+
+@pytest.fixture
+def texts(aws: Aws, clock: Clock) -> Cache[str]:
+    return Cache(aws.dynamodb, aws.table("cache"), str, 3600, clock)
+
+
+def text_of(size_bytes: int) -> str:
+    """Text that packs to no less."""
+    return "".join(chr(random.randrange(0x4E00, 0x9000)) for _ in range(size_bytes // 2))
+
+
+def test_readers_of_a_value_too_large_to_keep_do_not_wait_for_one_another(texts: Cache[str]) -> None:
+    flight, large = SingleFlight(texts, FRESH_SECONDS), text_of(600_000)
+
+    def fetch() -> str:
+        time.sleep(0.4)
+        return large
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(6) as readers:
+        found = list(readers.map(lambda _: flight.read("k", fetch, Deadline(6)), range(6)))
+
+    assert time.monotonic() - started < 4 * 0.4, "one asks, then the others all at once"
+    assert all(each.value == large and not each.cached for each in found)
+    assert not texts.look("k").leased
+
+
+def test_a_value_that_was_too_large_is_kept_when_it_has_shrunk(texts: Cache[str], clock: Clock) -> None:
+    flight, large = SingleFlight(texts, FRESH_SECONDS), text_of(600_000)
+    flight.read("k", lambda: large, Deadline(5))
+
+    assert [flight.read("k", lambda: "small", Deadline(5)).cached for _ in range(2)] == [False, False]
+    clock.ahead += 31
+    assert [flight.read("k", lambda: "small", Deadline(5)).cached for _ in range(2)] == [False, True]
+    assert not texts.look("k").alone
+
+
+def test_an_old_value_serves_when_the_new_one_was_too_large_and_the_vendor_fails(
+    texts: Cache[str], clock: Clock
+) -> None:
+    flight, large = SingleFlight(texts, FRESH_SECONDS), text_of(600_000)
+    flight.read("k", lambda: "small", Deadline(5))
+    clock.ahead += FRESH_SECONDS + 1
+    flight.read("k", lambda: large, Deadline(5))
+
+    def fail() -> str:
+        raise DOWN
+
+    found = flight.read("k", fail, Deadline(5))
+    assert (found.value, found.reason) == ("small", "upstream_unavailable")
+
+
+def test_a_variant_for_which_the_others_leave_no_room_is_asked_for_at_once(texts: Cache[str]) -> None:
+    flight, part = SingleFlight(texts, FRESH_SECONDS), text_of(120_000)
+    variants = ("en", "fr", "ko", "pt")
+
+    assert [flight.read("k", lambda: part, Deadline(5), variant).cached for variant in variants] == [False] * 4
+    started = time.monotonic()
+    assert [flight.read("k", lambda: part, Deadline(5), variant).cached for variant in variants] == [True] * 3 + [False]
+    assert time.monotonic() - started < 1
 
 
 def test_a_failure_worded_by_another_version_is_a_failure(flight: SingleFlight[int], cache: Cache[int]) -> None:
