@@ -105,7 +105,7 @@ def _change(now: float | None, then: float | None, wish: Wish) -> dict[str, Any]
     return {
         "change": change,
         "change_text": wish.text(change, signed=True),
-        "change_percent": round(100 * change / then, 1) if then else None,
+        "change_percent": round(100 * change / abs(then), 1) if then else None,
     }
 
 

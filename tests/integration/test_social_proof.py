@@ -153,6 +153,17 @@ def test_what_was_given_back_can_be_more_than_what_was_bought(handle: Invoked, c
     assert (body["sold"], body["sold_text"], body["change"], body["change_text"]) == (-5.25, "-5.25", -25.25, "-25.25")
 
 
+@pytest.mark.parametrize(("then", "now", "percent"), [(-50, 50, 200.0), (-50, -100, -100.0), (-50, -25, 50.0)])
+def test_a_percentage_has_the_sign_of_its_change(
+    handle: Invoked, counting: BrazeSimulator, then: float, now: float, percent: float
+) -> None:
+    counting.faults.add("GET *", points("revenue", then, now))
+
+    body = product(handle, measure="revenue", window="1d").body
+
+    assert (body["change"], body["change_percent"]) == (now - then, percent)
+
+
 def test_next_to_nothing_given_back_is_nothing(handle: Invoked, counting: BrazeSimulator) -> None:
     counting.faults.add("GET *", points("revenue", 0, -0.001))
 
