@@ -105,7 +105,8 @@ class Ledger:
         """Makes the entry `queued` if it was unheard of or settled long ago; returns it as it then stands.
 
         Of several parts each has an entry of its own, `part_id`, and the whole has no outcome. What waits for an
-        operator is not settled.
+        operator is not settled. A client that had no answer writes again, and may find what it wrote the first time:
+        the item says by which call it was entered, and so that is no repeat.
         """
         now = int(self._clock())
         values = {
@@ -118,6 +119,7 @@ class Ledger:
             "state": {"S": State.QUEUED.value},
             "entered_at": {"N": str(now)},
             "expires_at": self._updates.expiry(),
+            "entered_by": {"S": uuid4().hex},
             **({"parts": {"N": str(parts)}} if parts > 1 else {}),
             **({"correlation_id": {"S": correlation_id}} if correlation_id else {}),
         }
@@ -140,7 +142,8 @@ class Ledger:
                 )
                 return entry_of(item)._replace(is_new=True)
             except self._client.exceptions.ConditionalCheckFailedException as error:
-                return entry_of(item_of(error))
+                there = item_of(error)
+                return entry_of(there)._replace(is_new=there.get("entered_by") == item["entered_by"])
 
     def _waits(self, entry_id: str, whole: Entry) -> bool:
         """Whether a part waits for an operator."""

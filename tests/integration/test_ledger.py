@@ -13,7 +13,7 @@ from shared.errors import InProgress, StoreUnavailable
 from shared.ledger import KEEP_SECONDS, REPEAT_SECONDS, WORKER_DIED, Ledger, part_id
 from shared.outcomes import Outcome, State
 from tests.integration.support.aws import Aws
-from tests.integration.support.faulty_aws import Answer, FaultyAws, refusal
+from tests.integration.support.faulty_aws import LOST, Answer, FaultyAws, refusal
 
 SENT = Outcome(State.SENT, "reason", "detail", "dispatch-1", "notice")
 
@@ -59,6 +59,27 @@ def test_an_entry_is_new_once(ledger: Ledger) -> None:
     assert (first.is_new, second.is_new) == (True, False)
     assert first.outcome == second.outcome == Outcome(State.QUEUED)
     assert first.entered_at == second.entered_at == 1_795_000_000
+
+
+@pytest.mark.parametrize("age", [None, REPEAT_SECONDS + 1], ids=["unheard of", "settled long ago"])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_an_entry_is_new_also_when_the_answer_to_that_was_lost(
+    aws: Aws, faulty_aws: FaultyAws, clock: Clock, parts: int, age: int | None
+) -> None:
+    ledger = Ledger(clients.dynamodb(), aws.table("ledger"), clock)
+    if age is not None:
+        ledger.enter("e", parts)
+        ledger.settle("e", SENT)
+        clock.now += age
+    faulty_aws.calls.clear()
+    # The second write of a whole is the one that is made.
+    lost_at = 2 if parts > 1 and age is not None else 1
+    faulty_aws.answer("PutItem", lambda _: LOST if faulty_aws.calls.count("PutItem") == lost_at else None)
+
+    assert ledger.enter("e", parts).is_new is True
+    assert faulty_aws.calls.count("PutItem") == lost_at + 1
+    again = ledger.enter("e", parts)
+    assert (again.is_new, again.entered_at) == (False, int(clock.now))
 
 
 def test_an_entry_never_entered_is_not_found(ledger: Ledger) -> None:
