@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from functools import cache, wraps
@@ -29,6 +30,9 @@ UNSUPPORTED = (
     *("find_index", "camelize", "handleize", "pluralize", "lstrip", "rstrip", "money_with_currency"),
     *("money_without_currency", "format_address", "highlight", "escapejs", "safe"),
 )
+
+# A number that is multiplied by itself in a loop is soon one that nothing can be done with.
+_MOST_BITS = 100_000
 
 
 def installed(filters: dict[str, Callable[..., Any]], now: Callable[[], datetime]) -> None:
@@ -57,7 +61,10 @@ def _refusing(name: str, applied: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(applied)
     def refusing(value: Any, *arguments: Any, **options: Any) -> Any:
         try:
-            return applied(value, *arguments, **options)
+            result = applied(value, *arguments, **options)
+            if isinstance(result, int) and result.bit_length() > _MOST_BITS:
+                raise OverflowError("the number grows too large")
+            return result
         except (ValueError, ArithmeticError, RecursionError, OSError) as error:
             raise FilterArgumentError(f"{name} cannot be applied to this value: {error}", token=None) from None
 
@@ -76,6 +83,8 @@ def text_of(value: Any) -> str:
 def _round(value: Any, digits: Any = 0) -> float | int:
     """Half up, as in Ruby; Python rounds half to even."""
     number, places = num_arg(value, default=0), int(num_arg(digits, default=0))
+    if abs(places) > sys.float_info.max_10_exp:
+        raise OverflowError("no number has so many digits")
     scaled = abs(number) * 10**places
     rounded = math.copysign(math.floor(scaled + 0.5), number) / 10**places
     return rounded if places > 0 else int(rounded)

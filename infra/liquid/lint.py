@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -47,9 +48,10 @@ _ONE_MEMBER = re.compile(
     r"|email(?:_address)?|phone(?:_number)?|(?:user_)?alias(?:_name)?|card_number)\}?\Z|device\.\$\{id\}\Z",
     re.IGNORECASE,
 )
+_OPENING = re.compile(r"\{[{%]")
 _SMART_QUOTES = re.compile("[\u2018\u2019\u201a\u201b\u201c\u201d\u201e]")
 _SECRET = re.compile(r"Authorization\"?\s*:\s*\"?(Basic|Bearer)\s+[A-Za-z0-9+/=._-]{8,}")
-_USER_INFO = re.compile(r"https?://[^/\s{]+:[^/\s{]+@")
+_USER_INFO = re.compile(r"https?://[^/\s{][^/\s{:]*:[^/\s{]+@")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -82,18 +84,18 @@ class _Tag:
 class _Report:
     """Findings of one template, placed by position."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
+    def __init__(self, text: str) -> None:
+        self._line_ends = [found.start() for found in re.finditer("\n", text)]
         self.findings: set[Finding] = set()
 
     def add(self, at: int, code: str, message: str, hint: str, level: Level = "error") -> None:
-        self.findings.add(Finding(self._source.count("\n", 0, at) + 1, code, level, message, hint))
+        self.findings.add(Finding(bisect_left(self._line_ends, at) + 1, code, level, message, hint))
 
 
 def lint(source: str) -> list[Finding]:
     """Every mistake found in a template, from top to bottom."""
-    report = _Report(source)
     text = without_comments(source)
+    report = _Report(text)
     for rule in _TEXT_RULES:
         rule(text, report)
     try:
@@ -127,10 +129,24 @@ def lint(source: str) -> list[Finding]:
 
 
 def _smart_quotes(text: str, report: _Report) -> None:
-    for piece in re.finditer(r"\{%.*?%\}|\{\{.*?\}\}", text, re.DOTALL):
-        if found := _SMART_QUOTES.search(piece[0]):
-            at = piece.start() + found.start()
-            report.add(at, "smart_quotes", "curly quotes inside Liquid", "Type straight quotes, ' or \".")
+    for begin, end in _within_braces(text):
+        if found := _SMART_QUOTES.search(text, begin, end):
+            report.add(found.start(), "smart_quotes", "curly quotes inside Liquid", "Type straight quotes, ' or \".")
+
+
+def _within_braces(text: str) -> Iterator[tuple[int, int]]:
+    """Where each tag and output begins and ends, in a text whose braces may be open; in one pass, however many are."""
+    closing = {"{%": "%}", "{{": "}}"}
+    at = 0
+    while opening := _OPENING.search(text, at):
+        at = opening.start() + 1
+        if opening[0] in closing:
+            end = text.find(closing[opening[0]], opening.end())
+            if end < 0:
+                del closing[opening[0]]  # none after it is closed either
+                continue
+            at = end + 2
+            yield opening.start(), at
 
 
 def _placeholders(text: str, report: _Report) -> None:

@@ -22,7 +22,7 @@ USER = "__user"
 # Tags whose text is no expression.
 VERBATIM_TAGS = frozenset({"connected_content", "abort_message", "message_extras"})
 
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_OPENING = re.compile(r"{[{%]")
 _TAG_NAME = re.compile(r"-?\s*(\w+|#)?")
 _END_OF_RAW = re.compile(r"{%-?\s*endraw\s*-?%}")
 
@@ -53,15 +53,21 @@ class Piece:
 
 def without_comments(source: str) -> str:
     """The template without HTML comments; line breaks stay, so that line numbers do."""
-    return _COMMENT.sub(lambda found: "\n" * found[0].count("\n"), source)
+    kept = []
+    at = 0
+    while (begin := source.find("<!--", at)) >= 0 and (end := source.find("-->", begin + 4)) >= 0:
+        kept += [source[at:begin], "\n" * source.count("\n", begin, end)]
+        at = end + 3
+    return "".join([*kept, source[at:]])
 
 
 def pieces(source: str) -> Iterator[Piece]:
     """Cuts a template into text, outputs and tags. Raises `BrazeSyntaxError`."""
-    at = start = 0
-    while (at := _next_opening(source, at)) < len(source):
-        if start < at:
-            yield Piece("text", source[start:at], start)
+    at = 0
+    while opening := _OPENING.search(source, at):
+        if at < opening.start():
+            yield Piece("text", source[at : opening.start()], at)
+        at = opening.start()
         if source.startswith("{{", at):
             end = _end_of_output(source, at)
             yield Piece("output", source[at:end], at)
@@ -79,9 +85,9 @@ def pieces(source: str) -> Iterator[Piece]:
                 yield Piece("raw", source[at:end], at, tag)
             else:
                 yield Piece("tag", source[at:end], at, tag)
-        at = start = end
-    if start < len(source):
-        yield Piece("text", source[start:], start)
+        at = end
+    if at < len(source):
+        yield Piece("text", source[at:], at)
 
 
 def plain_liquid(source: str) -> str:
@@ -96,11 +102,6 @@ def plain_liquid(source: str) -> str:
         inner = _expression(piece.inner, piece.at)
         rewritten.append(f"{opening} {inner.strip()} {closing}")
     return "".join(rewritten)
-
-
-def _next_opening(source: str, at: int) -> int:
-    found = [position for position in (source.find("{{", at), source.find("{%", at)) if position >= 0]
-    return min(found, default=len(source))
 
 
 def _end_of_output(source: str, at: int) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping
-from io import StringIO
 from typing import Any, TextIO
 
 from liquid import RenderContext, Token
@@ -228,7 +227,7 @@ def _within(text: str, context: RenderContext) -> str:
         nodes = context.env.from_string(plain_liquid(text)).nodes
     except BrazeSyntaxError as error:
         raise LiquidSyntaxError(str(error), token=None) from None
-    buffer = StringIO()
+    buffer = context.get_buffer()
     for node in nodes:
         node.render(context, buffer)
     return buffer.getvalue()

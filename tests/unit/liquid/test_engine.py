@@ -14,6 +14,7 @@ from infra.liquid.syntax import plain_liquid
 # A body of JSON that no reader follows to its end, captured in the first line.
 DEEP = "{% capture d %}" + '{"a":' * 100_000 + "1" + "}" * 100_000 + "{% endcapture %}\n"
 NINES = "9" * 4_000
+LONG_LOOP = "{% for i in (1..1000) %}"
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
 KNOWN: dict[str, Any] = {
     "user": {"user_id": "u1", "language": "ko", "empty": "", "spaces": "  "},
@@ -152,6 +153,13 @@ def test_json_in_a_text_can_be_read() -> None:
         ("a\n{{ '99999999999999999' | time_zone: 'UTC' }}", "line 2: 99999999999999999 seconds since 1970"),
         ("a\n{{ '9999-12-31T23:59:59Z' | time_zone: 'Asia/Tokyo' }}", "line 2: time_zone cannot be applied"),
         ("a\n{{ 1.5 | round: 400 }}", "line 2: round cannot be applied"),
+        ("a\n{{ 1 | round: 400000000 }}", "line 2: round cannot be applied"),
+        ("{% for i in (1..2000000000) %}x{% endfor %}", "goes more than 100,000 rounds"),
+        (f"{LONG_LOOP}{LONG_LOOP}x{{% endfor %}}{{% endfor %}}", "goes more than 100,000 rounds"),
+        (f"{LONG_LOOP}{'x' * 20_000}{{% endfor %}}", "the text grows beyond 10,000,000 characters"),
+        (f"{LONG_LOOP}{{% capture s %}}xx{{{{s}}}}{{{{s}}}}{{% endcapture %}}{{% endfor %}}", "the text grows beyond"),
+        (f"{LONG_LOOP}{{% assign s = s | append: s | append: 'x' %}}{{% endfor %}}", "the variables grow beyond"),
+        (f"{{% assign n = 9 %}}{LONG_LOOP}{{% assign n = n | times: n %}}{{% endfor %}}", "the number grows too large"),
         ("a\n{{ 'inf' | ceil }}", "line 2: ceil cannot be applied"),
         ("a\n{{ '\u00b2' | date: '%Y' }}", "line 2: date cannot be applied"),
         (f"{{{{ '{NINES}' | times: {NINES} }}}}", "a value is too large"),
@@ -165,6 +173,23 @@ def test_what_braze_would_not_render_is_an_abort_with_the_place(source: str, sai
 
     assert message.abort == "template_parse_error"
     assert said in message.reason
+
+
+def test_what_no_memory_holds_is_an_abort() -> None:
+    class Endless:
+        def __str__(self) -> str:
+            raise MemoryError
+
+    message = render("{{ endless }}", {"endless": Endless()}, Fetcher({}))
+
+    assert (message.abort, "too large for the memory" in message.reason) == ("template_parse_error", True)
+
+
+def test_a_loop_may_be_long_and_left_early() -> None:
+    source = f"{LONG_LOOP}{{{{ i }}}}{{% if i == 3 %}}{{% break %}}{{% endif %}}{{% endfor %}}"
+
+    assert rendered(source).text == "123"
+    assert len(rendered("{% for i in (1..100000) %}x{% endfor %}").text) == 100_000
 
 
 @pytest.mark.parametrize(

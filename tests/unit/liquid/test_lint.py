@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from infra.liquid.lint import lint
 
 ROOT = Path(__file__).resolve().parents[3]
 SNIPPETS = sorted((ROOT / "docs" / "snippets").glob("*.liquid"))
+PASS_SECONDS = 3.0  # each takes some tenths at most; in several passes they took from 5 to 300
 GUARD = "{% if x.__http_status_code__ != 200 %}{% abort_message('none') %}{% endif %}"
 
 
@@ -218,6 +220,29 @@ def test_a_filter_that_there_is_not_is_named_with_the_nearest_there_is(written: 
 )
 def test_a_filter_that_there_is_is_let_be(name: str) -> None:
     assert codes(f"{{{{ a | {name}: 'x' }}}}") == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{{" * 50_000, "{%" * 50_000, "{{ '" * 50_000, "<!--" * 100_000, "{{x}}<!--" * 50_000, "{% raw %}" * 50_000),
+        *("{% if a %}\n" * 30_000, "https://" + "a:" * 50_000, "{% if " + "{{a}} and " * 20_000 + "b %}{% endif %}"),
+    ],
+    ids=lambda text: text[:10],
+)
+def test_a_long_template_is_read_in_one_pass(text: str) -> None:
+    begin = time.process_time()
+
+    lint(text)
+
+    assert time.process_time() - begin < PASS_SECONDS
+
+
+@pytest.mark.parametrize("open_piece", ["{{ a", "{% if", "<!--"])
+def test_what_is_never_closed_hides_nothing_before_it(open_piece: str) -> None:
+    findings = lint(f"<!-- {{% \n -->\n{{{{ “a” }}}}\n{open_piece} “b")
+
+    assert [(each.line, each.code) for each in findings if each.code == "smart_quotes"] == [(3, "smart_quotes")]
 
 
 @pytest.mark.parametrize(("text", "status"), [("{{{x}}}", 1), ("{{x}}", 0), (None, 2)])
