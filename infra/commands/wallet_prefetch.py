@@ -1,7 +1,8 @@
 """`make prefetch SEGMENT=... CULTURE=ko`: wallets are fetched before a send, and what becomes of them is shown.
 
-SEGMENT is the Braze segment, or FILE a text file of user ids, one a line. CULTURE, FRESH (seconds), DIALECT, TAKE, SKIP
-and REFRESH are as in POST /wallet-prefetches. PREFETCH, in place of both, is the id of a prefetch to go on watching.
+SEGMENT is the Braze segment, or FILE a text file of user ids, one a line, in UTF-8 or UTF-16. CULTURE, FRESH
+(seconds), DIALECT, TAKE, SKIP and REFRESH are as in POST /wallet-prefetches. PREFETCH, in place of both, is the id of a
+prefetch to go on watching.
 Which API, and who calls: see `infra.commands.intake_api`.
 
 Exit codes: 0 when every wallet was fetched or was fresh enough, 1 when one was not or the members could not be read, 2
@@ -10,8 +11,10 @@ when no prefetch could be made or watched, 130 after Ctrl-C.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -35,6 +38,10 @@ _DOING: Final = {
 # What POST /wallet-prefetches takes at once.
 MOST_USER_IDS: Final = 50_000
 MOST_BYTES: Final = 1_048_576
+
+# What the first line of a list may be called, and what no user id has in it.
+_HEADERS: Final = frozenset({"user_id", "user_ids", "external_id", "external_user_id"})
+_NO_USER_ID: Final = re.compile(r"[\s,'\"]")
 
 _NUMBERS: Final = {"FRESH": "fresh_for", "TAKE": "take", "SKIP": "skip"}
 
@@ -139,15 +146,36 @@ def _check_size(fields: Mapping[str, Any], name: str) -> None:
 
 
 def _user_ids(path: Path) -> list[str]:
-    try:
-        user_ids = path.read_text(encoding="utf-8-sig").split()
-    except OSError as error:
-        raise CannotRun(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeError:
-        raise CannotRun(f"{path} cannot be read as text") from None
+    """One id a line; a first line that names the column and lines with nothing on them are passed over."""
+    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", _text(path))]
+    first = next((at for at, line in enumerate(lines) if line), 0)
+    if lines[first].lower() in _HEADERS:
+        lines[first] = ""
+    for number, line in enumerate(lines, start=1):
+        if _NO_USER_ID.search(line):
+            raise CannotRun(
+                f"{path}, line {number}: a blank, comma or quote, which no user id has. Keep the ids alone, without "
+                "names or other columns, one a line. Nothing was begun"
+            )
+    user_ids = [line for line in lines if line]
     if not user_ids:
         raise CannotRun(f"{path} has no user ids; it is one a line")
     return user_ids
+
+
+def _text(path: Path) -> str:
+    """What the file says, in UTF-8 or in UTF-16 with its mark. Raises `CannotRun`."""
+    try:
+        data = path.read_bytes()
+        utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = data.decode("utf-16" if utf_16 else "utf-8-sig")
+    except OSError as error:
+        raise CannotRun(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeError:
+        text = "\0"
+    if "\0" in text:  # as in UTF-16 without its mark
+        raise CannotRun(f"{path} cannot be read as text; save it as UTF-8, one user id a line. Nothing was begun")
+    return text
 
 
 if __name__ == "__main__":

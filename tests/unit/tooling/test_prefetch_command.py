@@ -90,6 +90,48 @@ def test_a_file_of_ids_is_sent_as_a_list(server: Scripted, tmp_path: Path) -> No
     assert sent(server) == {"user_ids": ["m-1", "m-2"], "dialect": "vendor", "take": 7}
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        "m-1\n m-2\t\r\n \n".encode("utf-16"),
+        b"\xfe\xff" + "m-1\rm-2".encode("utf-16-be"),
+        *(f"\n {header} \nm-1\nm-2\n".encode() for header in ("user_id", "USER_ID", "external_id")),
+    ],
+    ids=["utf-16", "utf-16-be", "user_id", "USER_ID", "external_id"],
+)
+def test_a_list_that_a_spreadsheet_has_saved_is_read(server: Scripted, tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "members.txt"
+    path.write_bytes(data)
+
+    assert Ran(server, FILE=str(path)).code == 0
+    assert sent(server) == {"user_ids": ["m-1", "m-2"]}
+
+
+@pytest.mark.parametrize("line", ["95a7 Ada", "95a7\tAda", "95a7,Ada", '"95a7"', "'95a7'", "95a7\u00a0Ada"])
+def test_a_line_that_is_more_than_an_id_is_refused_by_its_number_and_never_shown(
+    server: Scripted, tmp_path: Path, line: str
+) -> None:
+    path = tmp_path / "members.txt"
+    path.write_text(f"user_id\n\nm-1\n{line}\n", encoding="utf-8")
+
+    ran = Ran(server, FILE=str(path))
+
+    assert (ran.code, server.received) == (2, [])
+    assert "members.txt, line 4: a blank, comma or quote" in ran.text.replace("\n", "")
+    assert "95a7" not in ran.text
+
+
+@pytest.mark.parametrize("data", ["Zoë".encode("latin-1"), "m-1\n".encode("utf-16-le"), b"\xff\xfem"])
+def test_a_file_that_is_no_text_is_to_be_saved_as_utf_8(server: Scripted, tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "members.txt"
+    path.write_bytes(data)
+
+    ran = Ran(server, FILE=str(path))
+
+    assert (ran.code, server.received) == (2, [])
+    assert "save it as UTF-8, one user id a line" in ran.text
+
+
 def test_a_list_as_long_as_one_prefetch_takes_is_sent_and_of_one_longer_it_is_said_how_much_fits(
     server: Scripted, tmp_path: Path
 ) -> None:
@@ -167,6 +209,7 @@ def test_a_prefetch_can_be_watched_again(server: Scripted) -> None:
         ({"SEGMENT": "s", "FRESH": "4h"}, "FRESH is a whole number"),
         ({"FILE": "no-such-file"}, "cannot be read"),
         ({"FILE": "/dev/null"}, "has no user ids"),
+        ({"FILE": "."}, "cannot be read"),
     ],
 )
 def test_what_cannot_be_asked_for_is_said_before_anything_is(
