@@ -35,14 +35,18 @@ def run(environment: Mapping[str, str], console: Console, bundle_path: Path | No
         console.print(str(error), markup=False, soft_wrap=True)
         return 2
     console.print(found, markup=False, highlight=False)
-    console.print(
-        f"in the logs of {stack.place}: fields @timestamp, service, route, correlation_id, trigger_id, event_id,"
-        f" import_id | filter member_hashes like /{found}/",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(where_to_look(stack, found), markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def where_to_look(stack: Stack, found: str) -> str:
+    """How a hash is found in the logs of a stack: a query of CloudWatch, or a search of the files of `make run`."""
+    if stack.endpoint_url:
+        return f"in the logs of {stack.place}: grep {found} .local/logs/*.log"
+    return (
+        f"in the logs of {stack.place}: fields @timestamp, service, route, correlation_id, trigger_id, event_id,"
+        f" import_id | filter member_hashes like /{found}/"
+    )
 
 
 def _key_of(stack: Stack) -> str:

@@ -8,10 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from rich.console import Console
 
 from infra.commands import member_hash as command
+from infra.commands.stack import Stack
 from infra.emulated import physical_name
 from shared import aws as clients
 from shared.members import MemberHashes, member_hash
@@ -108,9 +110,18 @@ def test_the_command_says_the_hash_that_the_logs_have(aws: Aws, tmp_path: Path) 
     aws.secretsmanager.create_secret(Name=secret["SecretId"], SecretString=json.dumps({"key": LOG_KEY}))
     code, told = run(" LC-100001 ")
     assert (code, told.split()[0]) == (0, member_hash(LOG_KEY, "LC-100001"))
-    assert f"filter member_hashes like /{member_hash(LOG_KEY, 'LC-100001')}/" in told
+    assert f"grep {member_hash(LOG_KEY, 'LC-100001')} .local/logs/*.log" in told
     assert run("")[0] == 2
     aws.secretsmanager.put_secret_value(**secret, SecretString="none")
     code, told = run("LC-100001")
     assert (code, "holds no key" in told) == (2, True)
     aws.secretsmanager.delete_secret(SecretId=secret["SecretId"], ForceDeleteWithoutRecovery=True)
+
+
+def test_a_deployed_stack_is_searched_by_a_query() -> None:
+    stack = Stack("bundle", "the stack bundle in eu-west-1", boto3.Session(region_name="eu-west-1"))
+
+    told = command.where_to_look(stack, "0123456789ab")
+
+    assert told.startswith("in the logs of the stack bundle in eu-west-1: fields @timestamp")
+    assert told.endswith("| filter member_hashes like /0123456789ab/")
