@@ -29,6 +29,8 @@ from rich.console import Console
 from bulk.jobs import UNDER_WAY, Job
 from bulk.progress import Counts, counts_of
 from bulk.verdicts import Verdicts
+from clients.braze import BrazeCredentials
+from clients.sessionm import SessionmCredentials
 from infra.commands.redrive import FAILED_EVENTS, QUEUES
 from infra.commands.schedules import listed, place_of
 from infra.commands.stack import CannotRun, Stack, local_bundle, refusal, stack_of
@@ -48,6 +50,13 @@ GATES: Final[Mapping[str, str]] = {
     "braze-purchases": "purchases",
 }
 SECRETS: Final = ("CallersSecret", "SessionmSecret", "BrazeSecret")
+VENDOR_SECRETS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "SessionmSecret": SessionmCredentials,
+    "BrazeSecret": BrazeCredentials,
+}
+
+_NO_VALUE: Final = "it has no value, put one in"
+_UNREADABLE: Final = "cannot be read"
 
 # Messages are tried for 34 hours at most; an import that takes longer waits for something else.
 _LONG_HOURS: Final = 36
@@ -88,10 +97,16 @@ class ImportStatus:
 
 @dataclass(frozen=True)
 class SecretStatus:
-    """`age_days` is None while the secret has no value."""
+    """`age_days` is None while the secret has no value.
+
+    `usable` says whether a vendor's value has the documented shape; it is None where the value was not looked at, or
+    may not be. `fault` is why not, in words without any part of the value.
+    """
 
     name: str
     age_days: float | None
+    usable: bool | None = None
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -184,7 +199,9 @@ def _needs(found: Status, secret_max_age_days: float) -> Iterator[str]:
         number = found.unknown_triggers + found.unknown_events
         yield f"{number} triggers and events are unknown: make triggers lists them, make resend decides"
     for secret in found.secrets:
-        if secret.age_days is None:
+        if secret.usable is False:
+            yield f"{secret.name} is not usable: {secret.fault}; see docs/runbook.md, Secrets unreadable"
+        elif secret.age_days is None:
             yield f"{secret.name} has no value: put one in"
         elif secret.age_days > secret_max_age_days:
             yield f"{secret.name} is {secret.age_days:.0f} days old: rotate it"
@@ -297,9 +314,32 @@ def _secret(stack: Stack, name: str, now: float) -> SecretStatus:
     secret_id = stack.secret_id(name)
     versions = _asked(lambda: stack.client("secretsmanager").list_secret_version_ids(SecretId=secret_id))["Versions"]
     current = [version for version in versions if "AWSCURRENT" in version.get("VersionStages", [])]
+    shape = VENDOR_SECRETS.get(name)
     if not current:
-        return SecretStatus(name, None)
-    return SecretStatus(name, max(0.0, round((now - current[0]["CreatedDate"].timestamp()) / 86_400, 1)))
+        return SecretStatus(name, None) if shape is None else SecretStatus(name, None, False, _NO_VALUE)
+    age_days = max(0.0, round((now - current[0]["CreatedDate"].timestamp()) / 86_400, 1))
+    if shape is None:
+        return SecretStatus(name, age_days)
+    return SecretStatus(name, age_days, *_asked(partial(_looked_at, stack, secret_id, shape)))
+
+
+def _looked_at(stack: Stack, secret_id: str, shape: type[msgspec.Struct]) -> tuple[bool | None, str]:
+    """Whether the current value is of this shape, and why not: what the functions find that read it."""
+    try:
+        answer = stack.client("secretsmanager").get_secret_value(SecretId=secret_id, VersionStage="AWSCURRENT")
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code.startswith("AccessDenied"):  # of the secret, or of its key
+            return None, _UNREADABLE
+        if code == "ResourceNotFoundException":  # taken out since its versions were listed
+            return False, _NO_VALUE
+        raise
+    try:
+        msgspec.json.decode(answer.get("SecretString", ""), type=shape)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        # msgspec's message gives the path and the expected type, and no part of the value.
+        return False, f"its value is not of the documented shape ({error})"
+    return True, ""
 
 
 def _schedules(stack: Stack) -> Iterator[ScheduleStatus]:
@@ -349,8 +389,7 @@ def lines_of(found: Status) -> Iterator[str]:
     yield f"spared because they fail: {', '.join(found.breakers) or 'none'}"
     waits = [f"{GATES[name]} for {seconds:g} s" for name, seconds in found.gates.items()]
     yield f"held back because Braze asked for it: {', '.join(waits) or 'none'}"
-    ages = [f"{each.name} {'empty' if each.age_days is None else f'{each.age_days:g} days'}" for each in found.secrets]
-    yield f"secrets: {', '.join(ages)}"
+    yield f"secrets: {', '.join(map(_in_short, found.secrets))}"
     runs = [f"{each.name} {each.expression}{'' if each.enabled else ' (disabled)'}" for each in found.schedules]
     yield f"schedules: {'; '.join(runs) or 'none'}"
     yield f"alarms: {', '.join(found.alarms) or 'none'}"
@@ -364,6 +403,13 @@ def lines_of(found: Status) -> Iterator[str]:
     yield "a person is needed:" if found.needs else "nobody is needed"
     for need in found.needs:
         yield f"  {need}"
+
+
+def _in_short(secret: SecretStatus) -> str:
+    if secret.age_days is None:
+        return f"{secret.name} empty"
+    worry = {None: secret.fault, False: "not usable", True: ""}[secret.usable]
+    return f"{secret.name} {secret.age_days:g} days{worry and f' ({worry})'}"
 
 
 def run(environment: Mapping[str, str], console: Console, bundle_path: Path | None = None) -> int:

@@ -99,6 +99,15 @@ def test_a_screen_without_worries_says_so() -> None:
     ("found", "line"),
     [
         (replace(WELL, secrets=[SecretStatus("BrazeSecret", None)]), "secrets: BrazeSecret empty"),
+        (replace(WELL, secrets=[SecretStatus("BrazeSecret", 2.0, True)]), "secrets: BrazeSecret 2 days"),
+        (
+            replace(WELL, secrets=[SecretStatus("BrazeSecret", 2.0, False, "it is not JSON")]),
+            "secrets: BrazeSecret 2 days (not usable)",
+        ),
+        (
+            replace(WELL, secrets=[SecretStatus("BrazeSecret", 2.0, None, "cannot be read")]),
+            "secrets: BrazeSecret 2 days (cannot be read)",
+        ),
         (
             replace(WELL, schedules=[ScheduleStatus("gold", "rate(1 day)", False)]),
             "schedules: gold rate(1 day) (disabled)",
