@@ -6,14 +6,21 @@ import json
 from collections.abc import Iterator
 
 from infra.local.bundle import LocalBundle
-from infra.local.settings import CAMPAIGN_ID, SEGMENT_ID
+from infra.local.settings import CAMPAIGN_ID, ROOT, SEGMENT_ID
 
 _TAG_BODY = {"tags": ["braze_test"], "ttl": 2592000}
+
+_SNIPPETS = {
+    "Wallet by POST, which keeps member ids out of URLs": "wallet.liquid",
+    "Wallet by GET": "wallet-by-url.liquid",
+    "Segment size": "segment-size.liquid",
+    "Webhook campaign that tags its audience at SessionM": "webhook-tags.liquid",
+}
 
 
 def guide(bundle: LocalBundle) -> str:
     """The whole text, ready to print."""
-    return "\n".join(["", *_addresses(bundle), *_commands(bundle), *_snippets(bundle)])
+    return "\n".join(["", *_addresses(bundle), *_commands(bundle), *snippets()])
 
 
 def _addresses(bundle: LocalBundle) -> Iterator[str]:
@@ -81,35 +88,18 @@ def _commands(bundle: LocalBundle) -> Iterator[str]:
     yield ""
 
 
-def _snippets(bundle: LocalBundle) -> Iterator[str]:
-    content, intake = bundle.content_url, bundle.intake_url
-    yield "In Braze (there with the https addresses of your deployment, credential bundle = the caller above):"
+def snippets() -> Iterator[str]:
+    """Those of the documentation, as they are pasted into Braze: it calls no address of this machine."""
+    yield "To paste into Braze, with the hosts of your ContentApiUrl and IntakeApiUrl for CONTENT_HOST and INTAKE_HOST,"
+    yield "your credential's name for bundle and a caller's key for WEBHOOK_KEY. The command beside each renders it as"
+    yield "Braze would, with the wallets and segments of this machine:"
     yield ""
-    yield "  Wallet by POST, which keeps member ids out of URLs:"
-    yield ""
-    yield """    {% capture body %}{"user_id":"{{${user_id}}}","culture":"{{${language}}}","limit":3}{% endcapture %}"""
-    yield f"    {{% connected_content {content}/wallet"
-    yield "       :method post :basic_auth bundle :content_type application/json :body {{body}} :save wallet %}"
-    yield "    {% if wallet.ok %}You have {{wallet.available_points}} points and {{wallet.offer_count}} offers."
-    yield "    {% else %}{% abort_message('no wallet') %}{% endif %}"
-    yield ""
-    yield "  Wallet by GET:"
-    yield ""
-    yield f"    {{% connected_content {content}/wallet/{{{{${{user_id}}}}}}?limit=3 :basic_auth bundle :save wallet %}}"
-    yield ""
-    yield "  Segment size:"
-    yield ""
-    yield f"    {{% connected_content {content}/segments/{SEGMENT_ID}/size?min=1000 :basic_auth bundle :save crowd %}}"
-    yield "    {% if crowd.meets_min %}Join {{crowd.size_text}} others.{% endif %}"
-    yield ""
-    yield "  Webhook campaign that tags its audience at SessionM:"
-    yield ""
-    yield f"    Webhook URL      {intake}/priv/v1/apps/{bundle.sessionm.core_api_key}/users/{{{{${{user_id}}}}}}/tags"
-    yield "    HTTP method      POST"
-    yield "    Request headers  Content-Type: application/json"
-    yield f"                     Authorization: {bundle.authorization('braze-webhook')}"
-    yield f"    Request body     {json.dumps(_TAG_BODY, separators=(',', ':'))}   (raw text)"
-    yield ""
+    for title, name in _SNIPPETS.items():
+        yield f"  {title}: make render TEMPLATE=docs/snippets/{name}"
+        yield ""
+        text = (ROOT / "docs" / "snippets" / name).read_text(encoding="utf-8")
+        yield from (f"    {line}".rstrip() for line in text.splitlines())
+        yield ""
 
 
 def _curl(bundle: LocalBundle, caller: str, url: str, body: str | None = None) -> Iterator[str]:
