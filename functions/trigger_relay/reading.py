@@ -68,15 +68,19 @@ class Reader:
         broadcast = _flag(sent.take_first(fields.BROADCAST_NAMES))
         urgent = _flag(sent.take_first(fields.URGENT_NAMES))
         event_id = sent.find_first(fields.EVENT_NAMES)
-        members, properties = self._members(sent, kind)
+        listed = sent.take_first(fields.RECIPIENTS_NAMES)
+        members, properties = self._members(sent, kind, listed)
         recipients = members
-        if broadcast and len(recipients) < 2:
+        if broadcast:
             # Whose event it was is left aside: the same broadcast must not go out once for every member.
             recipients = []
             content = msgspec.json.encode([kind, target_id, properties], order="deterministic")
         if not broadcast and not recipients and (blank := nobody(sent)):
             raise blank
         check_broadcast(kind, target_id, recipients, broadcast, self.broadcast_allowed)
+        if broadcast and listed.value is not None:
+            # Also a list of one, or of none: somebody chose whom to message, and it was not the whole segment.
+            raise InvalidInput("a broadcast has no recipients", field=listed.name, hint="Leave out one of the two.")
         known_by = content
         if identity or event_id is not None:
             addresses = [recipient.address for recipient in recipients]
@@ -95,7 +99,7 @@ class Reader:
         for names in (fields.CAMPAIGN_NAMES[:1], fields.CANVAS_NAMES[:1], fields.BROADCAST_NAMES, fields.URGENT_NAMES):
             sent.take_first(names)
         event_id = sent.find_first(fields.EVENT_NAMES)
-        recipients, properties = self._members(sent, "campaign")
+        recipients, properties = self._members(sent, "campaign", sent.take_first(fields.RECIPIENTS_NAMES))
         if not recipients:
             raise nobody(sent) or InvalidInput(
                 "the event concerns nobody",
@@ -108,9 +112,10 @@ class Reader:
             known_by = msgspec.json.encode([addresses, identity or _own(caller, event_id)], order="deterministic")
         return Event("evt-" + sha256(known_by).hexdigest()[:32], recipients, properties)
 
-    def _members(self, sent: fields.Payload, kind: TargetKind) -> tuple[list[Recipient], dict[str, Any]]:
-        """Whom a payload is about, and the properties it leaves."""
-        listed = sent.take_first(fields.RECIPIENTS_NAMES)
+    def _members(
+        self, sent: fields.Payload, kind: TargetKind, listed: fields.Taken
+    ) -> tuple[list[Recipient], dict[str, Any]]:
+        """Whom a payload is about, those it lists before whom it names, and the properties it leaves."""
         member_kind = self._member_kind(sent.take_first(fields.MEMBER_KIND_NAMES)) or self.member_kind
         address = address_of(sent, member_kind)
         properties = sent.properties()

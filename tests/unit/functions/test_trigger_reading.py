@@ -203,10 +203,22 @@ def test_a_broadcast_is_the_same_whichever_member_its_event_was_about() -> None:
     assert trigger(broadcast_flag=True, offer="b").trigger_id != first.trigger_id
 
 
-def test_members_listed_beside_a_broadcast_are_a_contradiction() -> None:
+@pytest.mark.parametrize("name", ["recipients", "customers", "members"])
+@pytest.mark.parametrize("member", [..., "member-1"])
+@pytest.mark.parametrize("listed", [["member-1", "member-2"], ["member-1"], [{"email": "ann@example.com"}], []])
+def test_members_listed_beside_a_broadcast_are_a_contradiction(name: str, member: Any, listed: list[Any]) -> None:
+    given: dict[str, Any] = {"broadcast_flag": True, "customer_identifier": member, name: listed}
+
     with pytest.raises(InvalidInput) as error:
-        trigger(broadcast_flag=True, recipients=["member-1", "member-2"])
-    assert error.value.field == "recipients"
+        trigger(**given)
+    assert (error.value.code, error.value.field) == ("invalid_field", name)
+    with pytest.raises(NotAllowed):
+        trigger(**given, braze_campaign_id="campaign-2")
+
+
+@pytest.mark.parametrize("blank", [None, ""])
+def test_a_list_that_nobody_filled_in_lists_nobody_beside_a_broadcast(blank: Any) -> None:
+    assert trigger(broadcast_flag=True, recipients=blank).broadcast
 
 
 @pytest.mark.parametrize("flag", [..., None, False, "false", "FALSE", 0, "0", "", "{{broadcast}}"])
