@@ -3,6 +3,10 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 
+# What is written behind a target, TAG='$5 off', is taken as it is: make would expand it, and run a $(shell ...) in it.
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),\
+	$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
+
 # The environment's own commands come first: `sam build` calls uv, tests call sam.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
@@ -117,11 +121,11 @@ fuzz: environment ## requests made out of the API descriptions: EXAMPLES=200 of 
 	@$(PY) -m tests.fuzz
 
 build: environment ## the artefact to deploy, in .aws-sam/build; ARCH=arm64 or x86_64
-	@$(PY) -m infra.build $(if $(ARCH),--arch $(ARCH))
+	@$(PY) -m infra.build $(if $(ARCH),--arch "$$ARCH")
 
 deploy: environment ## to AWS, asking what it must know the first time; ASK=yes asks again (docs/deploy.md)
 	@$(PY) -m infra.release.deploy prepare
-	@$(PY) -m infra.build $(if $(ARCH),--arch $(ARCH))
+	@$(PY) -m infra.build $(if $(ARCH),--arch "$$ARCH")
 	@$(PY) -m infra.release.deploy deploy
 
 destroy: environment ## take the stack down and keep its data; DATA=delete takes that as well

@@ -197,8 +197,10 @@ def _profile(name: str) -> dict[str, dict[str, Any]]:
 
 
 def _lint(given: Mapping[str, str]) -> int:
-    patterns = given.get("FILE", "").split()
-    if not patterns:
+    named = given.get("FILE", "").strip()
+    # One name may have spaces in it; several are separated by them.
+    patterns = [named] if Path(named).exists() or glob.glob(named) else named.split()
+    if not named:
         print("Which file? As in: make lint-liquid FILE=docs/snippets/wallet.liquid")
         return 2
     paths = [Path(name) for pattern in patterns for name in sorted(glob.glob(pattern)) or [pattern]]

@@ -15,6 +15,33 @@ CALL = Call("https://CONTENT_HOST/wallet", "POST")
 
 
 @pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("a folder/one.liquid", ["one"]),
+        ("a folder/*.liquid", ["it's", "one"]),
+        ("a folder/it's.liquid", ["it's"]),
+        ("two.liquid  three.liquid", ["two", "three"]),
+        (" t*.liquid ", ["three", "two"]),
+    ],
+)
+def test_a_file_to_lint_may_have_a_space_in_its_path(
+    given: str,
+    found: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "a folder").mkdir()
+    for name in ("a folder/one", "a folder/it's", "two", "three"):
+        (tmp_path / f"{name}.liquid").write_text("Hello")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FILE", given)
+
+    assert command.main(["lint"]) == 0
+    assert [Path(line.rpartition(":")[0]).stem for line in capsys.readouterr().out.splitlines()] == found
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         (None, "no.json cannot be read: No such file"),
