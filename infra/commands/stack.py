@@ -6,6 +6,7 @@ STACK names a deployed stack. Without it the local bundle is meant while it runs
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,12 +84,27 @@ def refusal(error: Exception, of: str = "AWS") -> str:
 
 
 def local_bundle(path: Path = _LOCAL_BUNDLE) -> dict[str, Any] | None:
-    """What `make run` has written down about the bundle on this machine; None when it is not running."""
+    """What `make run` has written down about the bundle on this machine; None when it is not running.
+
+    Raises `CannotRun` when it was killed, and so could not take back what it had written.
+    """
     try:
         running: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         return None
+    if "process_id" in running and not _is_there(running["process_id"]):
+        raise CannotRun(f"make run ended without cleaning up; start it again, or delete {path}")
     return running
+
+
+def _is_there(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True
 
 
 def stack_of(environment: Mapping[str, str], bundle_path: Path = _LOCAL_BUNDLE) -> Stack:
@@ -105,7 +121,9 @@ def stack_of(environment: Mapping[str, str], bundle_path: Path = _LOCAL_BUNDLE) 
     except BotoCoreError as error:
         raise CannotRun(str(error)) from None
     if session.region_name is None:
-        raise CannotRun(f"in which region is the stack {name}? Set AWS_REGION.")
+        raise CannotRun(
+            f"in which region is the stack {name}? Set AWS_REGION, or start the bundle on this machine with: make run"
+        )
     return Stack(name, f"the stack {name} in {session.region_name}", session)
 
 

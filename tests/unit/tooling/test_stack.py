@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,8 +20,9 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
+from infra.commands.intake_api import intake_of
 from infra.commands.redrive import depth
-from infra.commands.stack import PATIENCE, ROOT, CannotRun, Stack, refusal, stack_of, words_of
+from infra.commands.stack import PATIENCE, ROOT, CannotRun, Stack, local_bundle, refusal, stack_of, words_of
 from infra.release import destroy
 from tests.integration.support.sockets import not_accepting, serving
 
@@ -44,6 +48,54 @@ def test_every_client_of_a_stack_waits_for_half_a_minute_at_most(tmp_path: Path)
         tries = config.retries["total_max_attempts"]
         assert (config.connect_timeout, config.read_timeout, tries) == (5, 15, 2)
         assert tries * config.read_timeout <= 30
+
+
+@pytest.fixture
+def gone() -> int:
+    """The id of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+def test_a_bundle_that_was_killed_is_told_at_once_and_a_stack_that_is_named_is_asked_all_the_same(
+    tmp_path: Path, gone: int
+) -> None:
+    path = tmp_path / "bundle.json"
+    path.write_text(json.dumps({"process_id": gone, "aws_url": "http://127.0.0.1:9"}), encoding="utf-8")
+
+    for ask in (local_bundle, lambda path: stack_of({}, path), lambda path: intake_of({}, path)):
+        with pytest.raises(CannotRun, match="make run ended without cleaning up; start it again"):
+            ask(path)
+    assert stack_of({"STACK": "mine", "AWS_REGION": "eu-west-1"}, path).endpoint_url is None
+
+
+@pytest.mark.parametrize("process_id", [os.getpid(), 1])  # the first process is another user's, or our own
+def test_a_bundle_whose_process_is_there_is_meant(tmp_path: Path, process_id: int) -> None:
+    path = tmp_path / "bundle.json"
+    path.write_text(json.dumps({"process_id": process_id, "aws_url": "http://127.0.0.1:9"}), encoding="utf-8")
+
+    assert stack_of({}, path).endpoint_url == "http://127.0.0.1:9"
+
+
+def test_a_process_that_may_not_be_asked_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    path = tmp_path / "bundle.json"
+    path.write_text(json.dumps({"process_id": 1}), encoding="utf-8")
+    monkeypatch.setattr(os, "kill", refuse)
+
+    assert local_bundle(path) == {"process_id": 1}
+
+
+def test_without_a_region_and_a_bundle_both_ways_on_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+
+    with pytest.raises(CannotRun, match=r"Set AWS_REGION, or start the bundle on this machine with: make run"):
+        stack_of({"STACK": "mine"}, tmp_path / "nothing")
 
 
 @pytest.mark.parametrize(
