@@ -35,11 +35,12 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 
 @dataclass(frozen=True, slots=True)
 class Markup:
-    """A tag's parts as written. An option without a value has an empty one."""
+    """A tag's parts as written. An option without a value has an empty one. `lost` follows the URL and is no option."""
 
     url: str
     options: Mapping[str, str]
     text: str
+    lost: str = ""
 
     @property
     def is_personal(self) -> bool:
@@ -67,15 +68,17 @@ def parsed(text: str) -> Markup:
     if not parts or parts[0].startswith(":"):
         raise BrazeSyntaxError("connected_content has no URL", 0)
     options: dict[str, str] = {}
-    name = ""
+    name = lost = ""
     for word in parts[1:]:
         if found := _OPTION.fullmatch(word):
             name = found[1]
             options[name] = ""
         elif name:
             options[name] = f"{options[name]} {word}".strip()
+        else:
+            lost = lost or word
     # Braze drops non-breaking spaces from URLs.
-    return Markup(parts[0].replace("\u00a0", ""), options, text)
+    return Markup(parts[0].replace("\u00a0", ""), options, text, lost)
 
 
 def prepared(markup: Markup, rendered: Callable[[str], str]) -> Call:

@@ -37,6 +37,7 @@ _MEANT = {"json": "as_json_string", "to_json": "as_json_string", "html_escape": 
 _PLACEHOLDER = re.compile(r"\{\{\s*(endpoint_\w+|ap[ip]key_\w+|base64_encoded_string|\w*_placeholder)\s*\}\}")
 _YOURS = re.compile(r"YOUR[-_](?!RETAIL)[A-Z0-9_-]+")  # the retailer id is filled in by the bundle
 _HOST = re.compile(r"(?<=://)(CONTENT_HOST|INTAKE_HOST)\b")
+_KEY = re.compile(r"\b(?:Bearer|Basic)\s+([A-Z]+(?:_[A-Z]+)+)(?![\w+/=.-])")
 _OUTPUT = re.compile(r"\{\{(?:[^{}]|\$\{[^}]*\})*\}\}")
 _LIQUID = re.compile(r"\{%(.*?)%\}|\{\{(.*?)\}\}(?!\})", re.DOTALL)
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
@@ -157,6 +158,9 @@ def _placeholders(text: str, report: _Report) -> None:
     for found in _HOST.finditer(text):
         hint = "Put in the host of your ContentApiUrl or IntakeApiUrl."
         report.add(found.start(), "host_placeholder", f"{found[0]} stands for a host", hint, "warning")
+    for found in _KEY.finditer(text):
+        hint = "Put in the key that `make caller` has shown."
+        report.add(found.start(1), "key_placeholder", f"{found[1]} stands for a key", hint, "warning")
 
 
 def _secrets(text: str, report: _Report) -> None:
@@ -273,6 +277,9 @@ def _option_rules(tag: _Tag, report: _Report) -> None:
             report.add(tag.at, "port", f"Braze does not call port {found[1]}", "Serve it on 443.")
     elif not re.match(r"https?://|\{\{", markup.url):
         report.add(tag.at, "no_url", "the address is no http or https address", "Begin it with https://.")
+    if markup.lost and not markup.lost.startswith(":"):
+        hint = "Write %20 for a blank, put | url_param_escape behind a name, and begin each option with a colon."
+        report.add(tag.at, "url_with_space", f"the address ends at the blank before {markup.lost}", hint)
     if tag.method == "GET" and any(name in markup.url for name in call.PERSONAL):
         hint = "Braze keeps URLs for 30 days. Send the member's id in the body of a POST."
         report.add(tag.at, "member_in_url", "the URL names the member", hint, "warning")

@@ -30,8 +30,8 @@ def codes(source: str) -> set[str]:
 def test_our_snippets_have_no_mistake(path: Path) -> None:
     findings = [finding for finding in lint(path.read_text(encoding="utf-8")) if finding.code != "host_placeholder"]
 
-    allowed = {"member_in_url"} if path.name == "wallet-by-url.liquid" else set()
-    assert {finding.code for finding in findings} == allowed
+    told = {"wallet-by-url.liquid": {"member_in_url"}, "webhook-tags.liquid": {"key_placeholder"}}
+    assert {finding.code for finding in findings} == told.get(path.name, set())
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,11 @@ def test_our_snippets_have_no_mistake(path: Path) -> None:
         ("placeholder", "{{apikey_core}}"),
         ("placeholder", '{"key":"YOUR-CORE-KEY"}'),
         ("host_placeholder", tag(url="https://CONTENT_HOST/wallet") + GUARD),
+        ("key_placeholder", "POST https://intake.example.com/tags\nAuthorization: Bearer WEBHOOK_KEY\n\n{}"),
+        ("key_placeholder", tag(':headers {"Authorization": "Basic CALLER_KEY"}') + GUARD),
+        ("url_with_space", tag(url="https://content.example.com/events/joined club/count?window=24hours") + GUARD),
+        ("url_with_space", tag(url="https://content.example.com/segments/\n  sizes") + GUARD),
+        ("url_with_space", tag("save x", url="https://content.example.com/wallet") + GUARD),
         ("secret_in_template", tag(':headers {"Authorization": "Basic YWJjZGVmZ2hpamtsbW5v"}') + GUARD),
         ("secret_in_template", tag(url="https://name:secret@content.example.com/x") + GUARD),
         ("unknown_tag", "{% connected content https://content.example.com/x :save x %}"),
@@ -236,6 +241,20 @@ def test_a_long_template_is_read_in_one_pass(text: str) -> None:
     lint(text)
 
     assert time.process_time() - begin < PASS_SECONDS
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        tag(url="https://content.example.com/events/{{${name} | url_param_escape}}/count?window=24hours") + GUARD,
+        tag(url="https://content.example.com/events/{% if a %}b c{% endif %}/count") + GUARD,
+        tag("\n  :basic_auth a bundle ", url="\n https://content.example.com/wallet") + GUARD,
+        "POST https://intake.example.com/tags\nAuthorization: Bearer a_KEY_of_ours9\n\n{}",
+        "POST https://intake.example.com/tags\nAuthorization: Bearer WEBHOOK_KEY9\n\n{}",
+    ],
+)
+def test_what_is_a_whole_url_or_a_key_is_let_be(source: str) -> None:
+    assert codes(source) & {"url_with_space", "key_placeholder"} == set()
 
 
 @pytest.mark.parametrize("open_piece", ["{{ a", "{% if", "<!--"])
