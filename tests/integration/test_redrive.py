@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -20,7 +21,8 @@ from infra.commands import failures, redrive
 from infra.commands.stack import CannotRun, Stack, stack_of
 from infra.local import views
 from infra.local.template import Template
-from member_lists.failures import COLUMNS
+from member_lists.failures import COLUMNS, cells_of_refused, failure_key
+from member_lists.finish import csv_pieces
 from shared.outcomes import Outcome, State
 from tests.integration.support.aws import Aws
 from tests.integration.support.faulty_aws import Answer, FaultyAws
@@ -50,8 +52,9 @@ def stack(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
             ],
         },
     }
+    bucket = {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": f"{aws.name}-files"}}
     outputs = {"ImportBucketName": {"Value": "bucket"}}
-    template = {"Resources": {**queues, "ImportsTable": table}, "Outputs": outputs}
+    template = {"Resources": {**queues, "ImportsTable": table, "ImportBucket": bucket}, "Outputs": outputs}
     cloudformation = boto3.client("cloudformation", endpoint_url=aws.url)
     cloudformation.create_stack(StackName=aws.name, TemplateBody=json.dumps(template))
     monkeypatch.setenv("STACK", aws.name)
@@ -327,6 +330,77 @@ def test_rows_that_were_not_sent_are_fetched_as_a_failure_file(
             ["", "loyal-1", "gold", "", "true", "0", "unknown", "upstream_no_answer", "", ""],
         ]
     assert code == 0
+    assert "not in it: what was refused as it came in" in text.getvalue()
+
+
+def one_row_refused_by_sessionm(stack: Aws, import_id: str) -> None:
+    parcel = Parcel(import_id, "p-0", [Label("user_id", ("gold",))], [Row(3, "member-1", 0)])
+    verdicts = Verdicts(stack.dynamodb, f"{stack.name}-imports", 30)
+    (settling,) = verdicts.open([parcel])
+    settling.settle(0, Outcome(State.FAILED, "user_not_found"))
+    verdicts.record([settling])
+
+
+def fetched(stack: Aws, import_id: str) -> tuple[int, str]:
+    text = io.StringIO()
+    code = failures.run(
+        {"STACK": stack.name, "AWS_REGION": "us-east-1", "IMPORT": import_id}, Console(file=text, width=300)
+    )
+    return code, text.getvalue()
+
+
+def test_of_an_import_that_has_ended_rows_refused_by_its_reading_are_listed_too(
+    stack: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one_row_refused_by_sessionm(stack, "csv-0123")
+    refused = [cells_of_refused(line, {"text": "x" * 200_000}, State.FAILED, "bad", "no") for line in (2, 4, 5)]
+    content = b"".join([codecs.BOM_UTF8, *csv_pieces([COLUMNS, *refused])])
+    stack.s3.put_object(Bucket=f"{stack.name}-files", Key=failure_key("csv-0123"), Body=content)
+    job = Job(
+        import_id="csv-0123",
+        state=JobState.FINISHED,
+        created_at=1.0,
+        finished_at=2.0,
+        failure_file=failure_key("csv-0123"),
+    )
+    Jobs(boto3.client("dynamodb"), f"{stack.name}-imports", 30).save(job)
+
+    code, text = fetched(stack, "csv-0123")
+
+    assert (code, "3 rows that did not become tags" in text, "not in it" in text) == (0, True, False)
+    assert [each.name for each in tmp_path.iterdir()] == ["csv-0123.failures.csv"]
+    assert Path("csv-0123.failures.csv").read_bytes() == content
+
+
+def test_a_failure_file_that_is_gone_is_told_and_not_made_up(
+    stack: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one_row_refused_by_sessionm(stack, "csv-0123")
+    job = Job(import_id="csv-0123", state=JobState.FAILED, created_at=1.0, failure_file="failures/csv-0123/gone.csv")
+    Jobs(boto3.client("dynamodb"), f"{stack.name}-imports", 30).save(job)
+
+    code, text = fetched(stack, "csv-0123")
+
+    assert (code, "AWS refuses" in text, "NoSuchKey" in text) == (2, True, True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("state", [JobState.READING, JobState.DELIVERING, JobState.FAILED])
+def test_of_an_import_that_has_not_ended_it_is_said_what_is_not_listed_yet(
+    stack: Aws, state: JobState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one_row_refused_by_sessionm(stack, "csv-0123")
+    job = Job(import_id="csv-0123", state=state, created_at=1.0)
+    Jobs(boto3.client("dynamodb"), f"{stack.name}-imports", 30).save(job)
+
+    code, text = fetched(stack, "csv-0123")
+
+    assert (code, "1 rows that did not become tags" in text) == (0, True)
+    assert "not in it: rows that were refused or skipped as the file was read, which are listed once" in text
+    assert f"({state.value} now)" in text
 
 
 @pytest.mark.parametrize("import_id", ["csv-0123", "webhook-2026-11-23", "wehbook-2026-11-22"])
