@@ -386,7 +386,7 @@ def lines_of(found: Status) -> Iterator[str]:
         yield f"  and {len(found.imports) - _MOST_SHOWN} more"
     since = f", the oldest since {found.oldest_unknown}" if found.oldest_unknown else ""
     yield f"unknown: {found.unknown_triggers} triggers, {found.unknown_events} events{since}"
-    yield f"spared because they fail: {', '.join(found.breakers) or 'none'}"
+    yield f"spared everywhere because they fail: {', '.join(found.breakers) or 'none'}"
     waits = [f"{GATES[name]} for {seconds:g} s" for name, seconds in found.gates.items()]
     yield f"held back because Braze asked for it: {', '.join(waits) or 'none'}"
     yield f"secrets: {', '.join(map(_in_short, found.secrets))}"

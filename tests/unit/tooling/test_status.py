@@ -112,7 +112,7 @@ def test_a_screen_without_worries_says_so() -> None:
             replace(WELL, schedules=[ScheduleStatus("gold", "rate(1 day)", False)]),
             "schedules: gold rate(1 day) (disabled)",
         ),
-        (replace(WELL, breakers=["SessionM Connect"]), "spared because they fail: SessionM Connect"),
+        (replace(WELL, breakers=["SessionM Connect"]), "spared everywhere because they fail: SessionM Connect"),
         (
             replace(WELL, unknown_triggers=2, oldest_unknown="2026-11-22T10:00:00+00:00"),
             "unknown: 2 triggers, 0 events, the oldest since 2026-11-22T10:00:00+00:00",
