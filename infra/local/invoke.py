@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from infra.commands import stack
 from infra.local import views
 from infra.local.bundle import STATE_FILE
 from infra.local.environment import FunctionError
@@ -69,10 +70,11 @@ def _read(path: Path) -> Any:
         raise CannotInvoke(f"{path} is not JSON: {error}") from None
 
 
-def _running_bundle() -> dict[str, Any]:
-    path = STATE_DIR / STATE_FILE
+def _running_bundle(path: Path = STATE_DIR / STATE_FILE) -> dict[str, Any]:
     try:
-        running: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise CannotInvoke("the bundle is not running on this machine; start it with: make run") from None
+        running = stack.local_bundle(path)
+    except stack.CannotRun as error:
+        raise CannotInvoke(str(error)) from None
+    if running is None:
+        raise CannotInvoke("the bundle is not running on this machine; start it with: make run")
     return running

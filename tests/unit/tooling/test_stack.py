@@ -23,6 +23,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutErr
 from infra.commands.intake_api import intake_of
 from infra.commands.redrive import depth
 from infra.commands.stack import PATIENCE, ROOT, CannotRun, Stack, local_bundle, refusal, stack_of, words_of
+from infra.local.invoke import CannotInvoke, _running_bundle
 from infra.release import destroy
 from tests.integration.support.sockets import not_accepting, serving
 
@@ -67,7 +68,18 @@ def test_a_bundle_that_was_killed_is_told_at_once_and_a_stack_that_is_named_is_a
     for ask in (local_bundle, lambda path: stack_of({}, path), lambda path: intake_of({}, path)):
         with pytest.raises(CannotRun, match="make run ended without cleaning up; start it again"):
             ask(path)
+    with pytest.raises(CannotInvoke, match="make run ended without cleaning up; start it again"):
+        _running_bundle(path)
     assert stack_of({"STACK": "mine", "AWS_REGION": "eu-west-1"}, path).endpoint_url is None
+
+
+def test_one_function_is_invoked_at_a_bundle_that_runs_and_at_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "bundle.json"
+    with pytest.raises(CannotInvoke, match="not running on this machine; start it with: make run"):
+        _running_bundle(path)
+
+    path.write_text(json.dumps({"process_id": os.getpid()}), encoding="utf-8")
+    assert _running_bundle(path) == {"process_id": os.getpid()}
 
 
 @pytest.mark.parametrize("process_id", [os.getpid(), 1])  # the first process is another user's, or our own
