@@ -21,9 +21,9 @@ _AMERICAN = re.compile(r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})( (?
 # "Nov 30, 2026" and "30 November 2026".
 _IN_WORDS = ("%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y")
 
-# Epoch seconds from 2001 to 2286, and the same in milliseconds.
-_EPOCH_SECONDS = range(10**9, 10**10)
-_EPOCH_MILLISECONDS = range(10**12, 10**13)
+# Epoch seconds from 2001 to 2286, and the same in milliseconds, each from and up to.
+_EPOCH_SECONDS = (10**9, 10**10)
+_EPOCH_MILLISECONDS = (10**12, 10**13)
 
 
 def number_of(value: Any) -> Any:
@@ -40,7 +40,7 @@ def number_of(value: Any) -> Any:
 
 def date_of(value: Any) -> Any:
     """A date or moment in ISO 8601; a zone is kept if there was one, and never made up. Anything else as it is."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return _from_epoch(value)
     if not isinstance(value, str):
         return value
@@ -57,10 +57,15 @@ def date_of(value: Any) -> Any:
     return value
 
 
-def _from_epoch(value: int) -> Any:
-    if value in _EPOCH_MILLISECONDS:
-        value //= 1000
-    return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if value in _EPOCH_SECONDS else value
+def _from_epoch(value: float) -> Any:
+    seconds = value // 1000 if _is_within(value, _EPOCH_MILLISECONDS) else value
+    if not _is_within(seconds, _EPOCH_SECONDS):
+        return value
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _is_within(value: float, bounds: tuple[int, int]) -> bool:
+    return bounds[0] <= value < bounds[1]
 
 
 def _day(found: re.Match[str]) -> str:

@@ -16,7 +16,8 @@ import msgspec
 from shared.ledger_items import EntryId
 from shared.observability import correlation_id, count
 from shared.queues import Queue, body_of
-from trigger_relay.fields import snake_case
+from shared.values import date_of, number_of
+from trigger_relay.fields import is_blank, snake_case
 from trigger_relay.track_rules import EVENT_NAME_NAMES, EVENT_TIME, EVERY_FIELD, Rule, Rules, value_of
 from trigger_relay.triggers import Recipient
 
@@ -30,8 +31,8 @@ _TIME_NAMES = ("event_time", "event_date", "occurred_at", "event_timestamp", "ti
 _LONGEST_TEXT = 255
 _RESERVED = frozenset({"time", "event_name"})
 
-_EPOCH_SECONDS = range(10**9, 10**10)
-
+# "20261101": too small for epoch seconds, and a date in ISO 8601.
+_EIGHT_DIGITS = range(10**7, 10**8)
 
 _NOTHING = msgspec.Raw(b"{}")
 
@@ -139,18 +140,29 @@ def _shortened(value: Any) -> Any:
 
 
 def _time_of(fields: Mapping[str, Any], accepted_at: float) -> str:
-    """ISO 8601 with a zone; a time without one is taken for UTC."""
+    """ISO 8601 with a zone. What cannot be read is counted and passed over."""
     for name in _TIME_NAMES:
         value = fields.get(name)
-        if isinstance(value, int) and value in _EPOCH_SECONDS:
-            return _written(datetime.fromtimestamp(value, UTC))
-        if isinstance(value, str):
-            try:
-                moment = datetime.fromisoformat(value)
-            except ValueError:
-                continue
-            return _written(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        if is_blank(value):
+            continue
+        if moment := _moment_of(value):
+            return _written(moment)
+        count("EventTimesUnread")
     return _written(datetime.fromtimestamp(accepted_at, UTC))
+
+
+def _moment_of(value: Any) -> datetime | None:
+    """A moment without a zone is taken for UTC; None when it is in no form that is known."""
+    read = date_of(number_of(value))
+    if isinstance(value, str) and isinstance(read, int) and read in _EIGHT_DIGITS:
+        read = str(read)
+    if not isinstance(read, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(read)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _written(moment: datetime) -> str:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from shared.errors import ConfigurationError
+from shared.observability import metrics
 from trigger_relay.track import Track, track_of
 from trigger_relay.track_rules import PACKAGED, Rule, Rules
 from trigger_relay.triggers import Recipient
@@ -34,6 +35,15 @@ def event(track: Track | None) -> Any:
 def attributes(track: Track | None) -> Any:
     assert track is not None
     return json.loads(bytes(track.attributes)) if track.attribute_objects else None
+
+
+def time_of(fields: dict[str, Any]) -> tuple[str, int]:
+    """The time of the event, and how many were passed over."""
+    metrics.clear_metrics()
+    made = event(tracked({"event_name": "offer_expiring"} | fields))
+    unread = metrics.metric_set.get("EventTimesUnread", {"Value": []})["Value"]
+    metrics.clear_metrics()
+    return made["time"], int(sum(unread))
 
 
 def with_rule(**rule: Any) -> Rules:
@@ -127,14 +137,57 @@ def test_a_members_own_properties_replace_those_of_the_event() -> None:
         ({"event_time": "2026-11-21T10:00:00-05:00"}, "2026-11-21T10:00:00-05:00"),
         ({"occurred_at": "2026-11-21T10:00:00"}, "2026-11-21T10:00:00+00:00"),
         ({"timestamp": 1_795_350_000}, "2026-11-22T12:20:00+00:00"),
-        ({"timestamp": 12}, ACCEPTED),
-        ({"timestamp": True}, ACCEPTED),
-        ({"event_time": "yesterday"}, ACCEPTED),
-        ({"event_time": "yesterday", "timestamp": 1_795_350_000}, "2026-11-22T12:20:00+00:00"),
+        ({"event_time": "2026-11-21T10:00:00.123+05"}, "2026-11-21T10:00:00+05:00"),
+        ({"event_time": "20261121T100000Z"}, "2026-11-21T10:00:00+00:00"),
+        ({"event_time": "2026-W47-6"}, "2026-11-21T00:00:00+00:00"),
+        ({"event_date": "20261121"}, "2026-11-21T00:00:00+00:00"),
+        ({"event_date": "11/21/2026"}, "2026-11-21T00:00:00+00:00"),
+        ({"event_time": "", "event_date": None, "timestamp": 1_795_350_000}, "2026-11-22T12:20:00+00:00"),
+        ({"event_time": "{{event.time}}"}, ACCEPTED),
+        ({}, ACCEPTED),
     ],
 )
 def test_the_time_is_the_events_own_if_it_has_one(fields: dict[str, Any], time: str) -> None:
-    assert event(tracked({"event_name": "offer_expiring"} | fields))["time"] == time
+    assert time_of(fields) == (time, 0)
+
+
+@pytest.mark.parametrize("name", ["event_time", "event_date", "occurred_at", "event_timestamp", "timestamp"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(1_795_350_000, 1_795_350_000.0, 1_795_350_000.5, 1_795_350_000_123, 1_795_350_000_123.0),
+        *("1795350000", " 1795350000 ", "1795350000.5", "1795350000123"),
+        *("2026-11-22 12:20:00 UTC", "2026-11-22 12:20:00 +0000", "2026-11-22T12:20:00Z", "2026-11-22T12:20:00.123Z"),
+        *("2026-11-22 12:20:00", "2026/11/22 12:20", "11/22/2026 12:20"),
+    ],
+)
+def test_a_time_is_read_in_every_form_whatever_its_name(name: str, value: Any) -> None:
+    assert time_of({name: value}) == ("2026-11-22T12:20:00+00:00", 0)
+
+
+def test_an_attribute_set_to_the_time_of_the_event_has_the_same() -> None:
+    made = attributes(tracked({"event_name": "points_awarded", "event_time": 1_795_350_000_123}))
+
+    assert made["loyalty_last_award_at"] == "2026-11-22T12:20:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("fields", "time", "unread"),
+    [
+        ({"event_time": "yesterday"}, ACCEPTED, 1),
+        ({"event_time": "yesterday", "timestamp": 1_795_350_000}, "2026-11-22T12:20:00+00:00", 1),
+        ({"event_time": "yesterday", "timestamp": 12}, ACCEPTED, 2),
+        *(({"timestamp": number}, ACCEPTED, 1) for number in (12, True, 0.5, 10**15, 20_261_121)),
+        *(
+            ({"timestamp": text}, ACCEPTED, 1)
+            for text in ("12", "0.5", "2026", "17953500001", "2026-02-30", "99999999")
+        ),
+        ({"timestamp": [1_795_350_000]}, ACCEPTED, 1),
+        ({"timestamp": {}}, ACCEPTED, 1),
+    ],
+)
+def test_a_time_that_cannot_be_read_is_counted_and_passed_over(fields: dict[str, Any], time: str, unread: int) -> None:
+    assert time_of(fields) == (time, unread)
 
 
 def test_every_field_can_be_asked_for_within_brazes_limits() -> None:

@@ -27,6 +27,8 @@ from trigger_relay.values import Kind, converted, kind_by_name
         ("30 November 2026", "2026-11-30"),
         (1_795_334_400, "2026-11-22T08:00:00Z"),
         (1_795_334_400_123, "2026-11-22T08:00:00Z"),
+        (1_795_334_400.5, "2026-11-22T08:00:00Z"),
+        (1_795_334_400_999.9, "2026-11-22T08:00:00Z"),
     ],
 )
 def test_a_date_becomes_iso_8601_with_the_zone_it_had(value: Any, date: str) -> None:
@@ -37,7 +39,7 @@ def test_a_date_becomes_iso_8601_with_the_zone_it_had(value: Any, date: str) -> 
     "value",
     [
         *("2026-02-30", "2026-11-30 25:00", "2026-11-30 23:00 +9900", "2026-11/30", "13/13/2026", "soon", ""),
-        *(7, 10**15, True, None, 1.5, ["2026-11-30"]),
+        *(7, 10**9 - 1, 10**10, 10**12 - 1, 10**13, 10**15, True, None, 1.5, float("inf"), ["2026-11-30"]),
     ],
 )
 def test_what_is_no_date_stays_as_it_is(value: Any) -> None:
