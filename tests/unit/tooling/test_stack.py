@@ -82,7 +82,9 @@ def test_one_function_is_invoked_at_a_bundle_that_runs_and_at_no_other(tmp_path:
     assert _running_bundle(path) == {"process_id": os.getpid()}
 
 
-@pytest.mark.parametrize("process_id", [os.getpid(), 1])  # the first process is another user's, or our own
+@pytest.mark.parametrize(
+    "process_id", [os.getpid(), 1], ids=["this one", "the first"]
+)  # which is another user's, or ours
 def test_a_bundle_whose_process_is_there_is_meant(tmp_path: Path, process_id: int) -> None:
     path = tmp_path / "bundle.json"
     path.write_text(json.dumps({"process_id": process_id, "aws_url": "http://127.0.0.1:9"}), encoding="utf-8")
