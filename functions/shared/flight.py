@@ -120,7 +120,7 @@ class SingleFlight(Generic[Shape]):
                 if seen.failure is not None:
                     return _instead(old, _error_of(seen.failure))
                 if seen.alone:
-                    return self._alone(fetch, old)
+                    break
                 if not seen.leased:
                     other = self._lease(key, holder, seen, deadline, variant)
                     if other is None:
@@ -135,6 +135,8 @@ class SingleFlight(Generic[Shape]):
                     seen = self._in_time(deadline, lambda: self._cache.look(key, variant))
         except StoreUnavailable as error:
             _report("cache not read", error)
+            return self._alone(fetch, old)
+        if seen.alone:
             return self._alone(fetch, old)
         return self._as_holder(key, holder, fetch, old, deadline, variant)
 
