@@ -32,7 +32,8 @@ class FinalAnswer(HTTPResponse):
 
     def begin(self) -> None:
         whole: Any = self.fp
-        if _END_OF_HEAD not in whole.peek(1):
+        ahead = whole.peek(1)
+        if _END_OF_HEAD not in ahead or ahead[8:10] == b" 1":  # the end may be that of an interim answer
             self.fp = _InTime(whole, self._head_seconds)  # type: ignore[assignment]
         try:
             super().begin()

@@ -337,10 +337,12 @@ def test_an_answer_that_comes_after_the_answer_is_nobodys(status: str) -> None:
     assert (second.status, second.content) == (200, b'{"number":2}')
 
 
-def test_a_head_that_comes_in_drop_by_drop_has_the_time_of_an_answer() -> None:
+@pytest.mark.parametrize("before", [b"", EARLY], ids=["at once", "after an interim answer"])
+def test_a_head_that_comes_in_drop_by_drop_has_the_time_of_an_answer(before: bytes) -> None:
     def drip(connection: socket.socket) -> None:
         read_request(connection)
         with contextlib.suppress(OSError):
+            connection.sendall(before)
             for letter in b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 1000:
                 connection.sendall(bytes([letter]))
                 time.sleep(0.05)
